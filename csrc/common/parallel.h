@@ -1,0 +1,39 @@
+// One parallel region per op call: a team of workers that meet at a barrier between time steps.
+//
+// Rule for kernels: every output is computed by one worker in a fixed order, so results do not depend on how many
+// workers there are or who takes what.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace lsh {
+
+struct Barrier {
+  std::atomic<int> waiting{0};
+  std::atomic<int> generation{0};
+};
+
+// One member of the team: `index` of `count`, and the barrier that they share.
+struct Worker {
+  int index;
+  int count;
+  Barrier* barrier;
+};
+
+// Returns once all `worker.count` workers have arrived. Spins briefly, then yields.
+void wait_for_team(const Worker& worker);
+
+// The worker's share [begin, end) of `total` equal items.
+struct Range {
+  int64_t begin;
+  int64_t end;
+};
+Range share(const Worker& worker, int64_t total);
+
+// The worker's share of `total` items whose cumulative cost is `cost` (total + 1 entries, ascending): shares of equal
+// cost. Items are taken `stride` apart: item i costs the sum over g of cost[i + g * total + 1] - cost[i + g * total]
+// for g < groups, as the gates of one unit do.
+Range share_by_cost(const Worker& worker, int64_t total, const int32_t* cost, int groups);
+
+}  // namespace lsh

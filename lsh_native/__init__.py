@@ -1,0 +1,1 @@
+"""Lyapunov-spectrum-based hyperpruning (LSH) of recurrent networks, with real sparse kernels."""

@@ -1,0 +1,380 @@
+"""Runs a cell over a sequence: the operators, their gradients, and the plain definition they are checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsh_native import native as native  # registers the operators
+from lsh_native.cells.cell import Cell
+from lsh_native.cells.lstm import LSTM
+
+__all__ = ["LayerWeights", "Run", "Trajectory", "run", "run_definition", "tangent", "tangent_definition"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """The matrices of one layer, with their patterns.
+
+    A weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N,), in the pattern's row
+    order. D is the number of micro-steps of a time step, 1 for an LSTM.
+
+    Attributes:
+        weight_ih: input weight, (G * H, I) or (N,).
+        weight_hh: D recurrent weights, each (G * H, H) or (N,).
+        pattern_ih: pattern of the input weight.
+        pattern_hh: D patterns.
+        bias_ih: (G * H,) or None.
+        bias_hh: (D, G * H) or None.
+    """
+
+    weight_ih: Tensor
+    weight_hh: tuple[Tensor, ...]
+    pattern_ih: Tensor
+    pattern_hh: tuple[Tensor, ...]
+    bias_ih: Tensor | None = None
+    bias_hh: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """States and activations of a pass, with the batch as the last axis, padded to P, a multiple of 4.
+
+    Attributes:
+        activations: (T * D, A, H, P); columns from B on hold no information.
+        states: (T * D + 1, S, H, P), the initial state first.
+        batch: B.
+    """
+
+    activations: Tensor
+    states: Tensor
+    batch: int
+
+    def window(self, begin: int, end: int, depth: int = 1) -> Trajectory:
+        """The time steps [begin, end), as views."""
+        return Trajectory(
+            activations=self.activations[begin * depth : end * depth],
+            states=self.states[begin * depth : end * depth + 1],
+            batch=self.batch,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a pass over a sequence gives.
+
+    Attributes:
+        output: (T, B, H), the first state at every step.
+        final_state: (S, B, H).
+        trajectory: what derivatives are taken along.
+    """
+
+    output: Tensor
+    final_state: Tensor
+    trajectory: Trajectory
+
+
+def _ops(cell: Cell) -> Any:
+    return {
+        kind: getattr(torch.ops.lsh, f"{cell.name}_{kind}").default
+        for kind in ("forward", "backward", "tangent")
+    }
+
+
+def _refuse_forward_mode(*tensors: Tensor | None) -> None:
+    """A custom operator has no forward-mode rule, and torch would hand on a silent zero: refuse instead."""
+    if torch.compiler.is_compiling():
+        return
+    for tensor in tensors:
+        if tensor is not None and torch._C._functorch.is_gradtrackingtensor(tensor) is False:
+            dual = torch.autograd.forward_ad.unpack_dual(tensor) if _dual_level() else None
+            if dual is not None and dual.tangent is not None:
+                raise NotImplementedError(
+                    "forward-mode differentiation must go through `tangent`, which gives the exact "
+                    "Jacobian-vector product; torch's own would be silently zero here"
+                )
+
+
+def _dual_level() -> bool:
+    return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def run(
+    cell: Cell,
+    input: Tensor,
+    state: Tensor,
+    weights: LayerWeights,
+    *,
+    dense_gradient: bool = False,
+) -> Run:
+    """Runs a cell over a sequence with native kernels.
+
+    Args:
+        cell: the cell.
+        input: (T, B, I), T ≥ 1.
+        state: (S, B, H), the initial state.
+        weights: matrices and patterns, on the input's device and of its dtype.
+        dense_gradient: weight gradients at every entry instead of those that the pattern keeps.
+
+    Returns:
+        Output, final state and trajectory. Gradients flow into input, state, weights and biases through output and
+        final state. Results are the same for every number of threads, bit for bit.
+
+    Raises:
+        RuntimeError: shapes, dtypes, devices or patterns do not fit, saying which must be what.
+    """
+    _refuse_forward_mode(input, state, weights.weight_ih, *weights.weight_hh)
+    output, final_state, activations, states = _ops(cell)["forward"](
+        input.contiguous(),
+        state.contiguous(),
+        weights.weight_ih.contiguous(),
+        [weight.contiguous() for weight in weights.weight_hh],
+        weights.pattern_ih,
+        list(weights.pattern_hh),
+        weights.bias_ih,
+        weights.bias_hh,
+        dense_gradient,
+    )
+    trajectory = Trajectory(activations=activations, states=states, batch=input.shape[1])
+    return Run(output=output, final_state=final_state, trajectory=trajectory)
+
+
+def tangent(
+    cell: Cell,
+    tangent: Tensor,
+    trajectory: Trajectory,
+    weights: LayerWeights,
+    *,
+    input_tangent: Tensor | None = None,
+    outputs: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Pushes tangent vectors along a trajectory: J · Q, with the Jacobian never formed.
+
+    Args:
+        cell: the cell.
+        tangent: (B, S, H, K), K tangent vectors of the initial state of each sequence.
+        trajectory: of the T steps to go through.
+        weights: those that the trajectory was made with.
+        input_tangent: (T, B, I, K), tangents of the input; zero by default.
+        outputs: whether to return the tangents of every step's output.
+
+    Returns:
+        Tangents of the outputs, (T, B, H, K) or empty without `outputs`, and of the final state, (B, S, H, K).
+    """
+    with_input = input_tangent is not None
+    result: tuple[Tensor, Tensor] = _ops(cell)["tangent"](
+        tangent.contiguous(),
+        None if input_tangent is None else input_tangent.contiguous(),
+        trajectory.activations.contiguous(),
+        trajectory.states.contiguous(),
+        weights.weight_ih.contiguous() if with_input else None,
+        [weight.contiguous() for weight in weights.weight_hh],
+        weights.pattern_ih if with_input else None,
+        list(weights.pattern_hh),
+        outputs,
+    )
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------- definition
+
+
+def run_definition(
+    cell: Cell,
+    input: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Sequence[Tensor],
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The definition of `run` in plain torch, for dense weights that are zero where there is no connection.
+
+    Args:
+        cell: the cell.
+        input: (T, B, I).
+        state: (S, B, H).
+        weight_ih: (G * H, I).
+        weight_hh: D of (G * H, H).
+        bias_ih: (G * H,) or None.
+        bias_hh: (D, G * H) or None.
+
+    Returns:
+        Output (T, B, H) and final state (S, B, H).
+    """
+    outputs = []
+    for x in input:
+        projected = x @ weight_ih.mT
+        if bias_ih is not None:
+            projected = projected + bias_ih
+        for depth, weight in enumerate(weight_hh):
+            recurrent = state[0] @ weight.mT
+            if bias_hh is not None:
+                recurrent = recurrent + bias_hh[depth]
+            step_input = projected if depth == 0 else torch.zeros_like(recurrent)
+            _, state = cell.step(recurrent, step_input, state)
+        outputs.append(state[0])
+    return torch.stack(outputs), state
+
+
+def tangent_definition(
+    cell: Cell,
+    tangent: Tensor,
+    input: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Sequence[Tensor],
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    input_tangent: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The definition of `tangent`: forward-mode differentiation of `run_definition`, one vector at a time."""
+    inputs, finals = [], []
+    for k in range(tangent.shape[-1]):
+        direction = tangent[..., k].transpose(0, 1)
+        d_input = torch.zeros_like(input) if input_tangent is None else input_tangent[..., k]
+        _, (d_output, d_state) = torch.func.jvp(
+            lambda x, s: run_definition(cell, x, s, weight_ih, weight_hh, bias_ih, bias_hh),
+            (input, state),
+            (d_input, direction),
+        )
+        inputs.append(d_output)
+        finals.append(d_state.transpose(0, 1))
+    return torch.stack(inputs, -1), torch.stack(finals, -1)
+
+
+# ----------------------------------------------------------------------------------------------------- registration
+
+
+def _lanes(batch: Any) -> Any:
+    return (batch + 3) // 4 * 4
+
+
+def _register(cell: Cell) -> None:
+    """Fake implementations and gradients of one cell's operators."""
+    name, G, S, A = f"lsh::{cell.name}", len(cell.gates), len(cell.states), cell.activations
+
+    @torch.library.register_fake(f"{name}_forward")
+    def _(
+        input: Tensor,
+        state: Tensor,
+        weight_ih: Tensor,
+        weight_hh: list[Tensor],
+        pattern_ih: Tensor,
+        pattern_hh: list[Tensor],
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        dense_gradient: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        T, B, _ = input.shape
+        H, P, steps = state.shape[2], _lanes(B), T * len(weight_hh)
+        return (
+            input.new_empty(T, B, H),
+            input.new_empty(S, B, H),
+            input.new_empty(steps, A, H, P),
+            input.new_empty(steps + 1, S, H, P),
+        )
+
+    @torch.library.register_fake(f"{name}_backward")
+    def _(
+        grad_output: Tensor | None,
+        grad_final: Tensor | None,
+        input: Tensor,
+        activations: Tensor,
+        states: Tensor,
+        weight_ih: Tensor,
+        weight_hh: list[Tensor],
+        pattern_ih: Tensor,
+        pattern_hh: list[Tensor],
+        bias: bool,
+        input_gradient: bool,
+        dense_gradient: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor, Tensor]:
+        T, B, I = input.shape
+        H, depth = states.shape[2], len(weight_hh)
+
+        def like(weight: Tensor, columns: int) -> Tensor:
+            dense = dense_gradient or weight.dim() == 2
+            return weight.new_empty(G * H, columns) if dense else torch.empty_like(weight)
+
+        return (
+            input.new_empty(T if input_gradient else 0, B, I),
+            input.new_empty(S, B, H),
+            like(weight_ih, I),
+            [like(weight, H) for weight in weight_hh],
+            input.new_empty(G * H if bias else 0),
+            input.new_empty(depth if bias else 0, G * H),
+        )
+
+    @torch.library.register_fake(f"{name}_tangent")
+    def _(
+        tangent: Tensor,
+        input_tangent: Tensor | None,
+        activations: Tensor,
+        states: Tensor,
+        weight_ih: Tensor | None,
+        weight_hh: list[Tensor],
+        pattern_ih: Tensor | None,
+        pattern_hh: list[Tensor],
+        outputs: bool,
+    ) -> tuple[Tensor, Tensor]:
+        B, _, H, K = tangent.shape
+        steps = activations.shape[0] // len(weight_hh)
+        return tangent.new_empty(steps if outputs else 0, B, H, K), torch.empty_like(tangent)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        input, _, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, dense = inputs
+        ctx.set_materialize_grads(False)
+        ctx.depth = len(weight_hh)
+        ctx.biases = (bias_ih is not None, bias_hh is not None)
+        ctx.dense_gradient = dense
+        ctx.save_for_backward(
+            input, output[2], output[3], weight_ih, pattern_ih, *weight_hh, *pattern_hh
+        )
+
+    def backward(
+        ctx: Any,
+        grad_output: Tensor | None,
+        grad_final: Tensor | None,
+        grad_activations: Tensor | None,
+        grad_states: Tensor | None,
+    ) -> tuple[Any, ...]:
+        input, activations, states, weight_ih, pattern_ih, *matrices = ctx.saved_tensors
+        nothing = [None] * ctx.depth
+        if grad_output is None and grad_final is None:
+            return None, None, None, nothing, None, nothing, None, None, None
+        d_input, d_state, d_ih, d_hh, d_bias_ih, d_bias_hh = _ops(cell)["backward"](
+            None if grad_output is None else grad_output.contiguous(),
+            None if grad_final is None else grad_final.contiguous(),
+            input,
+            activations,
+            states,
+            weight_ih,
+            matrices[: ctx.depth],
+            pattern_ih,
+            matrices[ctx.depth :],
+            any(ctx.biases),
+            ctx.needs_input_grad[0],
+            ctx.dense_gradient,
+        )
+        return (
+            d_input if ctx.needs_input_grad[0] else None,
+            d_state,
+            d_ih,
+            d_hh,
+            None,
+            nothing,
+            d_bias_ih if ctx.biases[0] else None,
+            d_bias_hh if ctx.biases[1] else None,
+            None,
+        )
+
+    torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
+
+
+for _cell in (LSTM,):
+    _register(_cell)

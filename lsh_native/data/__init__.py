@@ -1,0 +1,33 @@
+"""Text to batches: folders and generated sources become a `Corpus`, a corpus becomes windows."""
+
+from lsh_native.data.batches import IGNORED, Window, columns, evaluation_columns, windows
+from lsh_native.data.corpus import Corpus
+from lsh_native.data.folder import CorpusError, read_corpus
+from lsh_native.data.generated import agreement_source, generate_corpus
+from lsh_native.data.levels import BYTES, CHARACTERS, LEVELS, WORDS, Level
+from lsh_native.data.published import PUBLISHED, PublishedCorpus
+from lsh_native.data.source import WordSource
+from lsh_native.data.vocabulary import UnknownTokenError, Vocabulary
+
+__all__ = [
+    "BYTES",
+    "CHARACTERS",
+    "IGNORED",
+    "LEVELS",
+    "PUBLISHED",
+    "WORDS",
+    "Corpus",
+    "CorpusError",
+    "Level",
+    "PublishedCorpus",
+    "UnknownTokenError",
+    "Vocabulary",
+    "Window",
+    "WordSource",
+    "agreement_source",
+    "columns",
+    "evaluation_columns",
+    "generate_corpus",
+    "read_corpus",
+    "windows",
+]

@@ -1,0 +1,167 @@
+"""Pattern: the mask of one matrix made ready for kernels, in one int32 tensor.
+
+Layout, with R rows, C columns, N non-zeros and room for `capacity` of them::
+
+    header          8         mark, version, R, C, N, capacity, 0, 0
+    row_offsets     R + 1     the non-zeros of row r are row_offsets[r] … row_offsets[r + 1] - 1
+    columns         capacity  their columns, ascending within a row
+    column_offsets  C + 1     the same matrix by columns
+    rows            capacity  ascending within a column
+    sources         capacity  where the k-th non-zero in column order stands in row order
+
+A tensor sized by capacity lets a mask change in place, so that shapes, and with them compiled code, stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lsh_native import native as native  # registers the operators
+
+__all__ = ["PatternParts", "empty_pattern", "pack_pattern", "pack_pattern_", "pattern_parts"]
+
+_MARK = 0x4C534850
+_VERSION = 1
+_HEADER = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternParts:
+    """Views into a pattern tensor, cut to the non-zeros it holds.
+
+    Attributes:
+        rows: number of rows R.
+        columns: number of columns C.
+        capacity: how many non-zeros there is room for.
+        row_offsets: (R + 1,) int32.
+        column_of: (N,) int32, in row order.
+        column_offsets: (C + 1,) int32.
+        row_of: (N,) int32, in column order.
+        source: (N,) int32, from column order to row order.
+    """
+
+    rows: int
+    columns: int
+    capacity: int
+    row_offsets: Tensor
+    column_of: Tensor
+    column_offsets: Tensor
+    row_of: Tensor
+    source: Tensor
+
+    @property
+    def non_zeros(self) -> int:
+        """How many connections the pattern holds, N."""
+        return self.column_of.numel()
+
+
+def _check_mask(mask: Tensor) -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be bool, got {mask.dtype}")
+    if mask.dim() != 2:
+        raise ValueError(f"mask must have 2 dimensions, got shape {tuple(mask.shape)}")
+
+
+def empty_pattern(rows: int, columns: int, capacity: int) -> Tensor:
+    """Room for a pattern.
+
+    Args:
+        rows: rows R of the matrix.
+        columns: its columns C.
+        capacity: how many non-zeros there shall be room for.
+
+    Returns:
+        An int32 tensor on the CPU whose content is unspecified until `pack_pattern_` fills it.
+    """
+    if capacity < 0 or capacity > rows * columns:
+        raise ValueError(f"capacity must be in [0, {rows * columns}], got {capacity}")
+    return torch.empty(_HEADER + rows + 1 + columns + 1 + 3 * capacity, dtype=torch.int32)
+
+
+def pack_pattern_(pattern: Tensor, mask: Tensor) -> Tensor:
+    """Writes the pattern of a mask into a pattern tensor, in place.
+
+    Args:
+        pattern: from `empty_pattern` with the mask's shape and enough capacity; any device.
+        mask: (R, C) bool, True where there is a connection.
+
+    Returns:
+        `pattern`.
+
+    Raises:
+        RuntimeError: the mask keeps more connections than the capacity, or the tensors do not fit each other.
+    """
+    _check_mask(mask)
+    mask = mask.detach().cpu().contiguous()
+    if pattern.device.type == "cpu":
+        torch.ops.lsh.pack_pattern_(pattern, mask)
+    else:
+        packed = torch.empty_like(pattern, device="cpu")
+        torch.ops.lsh.pack_pattern_(packed, mask)
+        pattern.copy_(packed)
+    return pattern
+
+
+def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
+    """The pattern of a mask.
+
+    Args:
+        mask: (R, C) bool, True where there is a connection.
+        capacity: room to leave; the number of connections by default.
+
+    Returns:
+        An int32 tensor on the mask's device, laid out as this file's docstring says.
+
+    Example:
+        >>> import torch
+        >>> parts = pattern_parts(pack_pattern(torch.eye(3, dtype=torch.bool)))
+        >>> parts.column_of.tolist()
+        [0, 1, 2]
+    """
+    _check_mask(mask)
+    if capacity is None:
+        capacity = int(mask.sum())
+    pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity)
+    return pack_pattern_(pattern, mask).to(mask.device)
+
+
+def pattern_parts(pattern: Tensor) -> PatternParts:
+    """Reads a pattern tensor.
+
+    Args:
+        pattern: int32, as `pack_pattern` makes it.
+
+    Returns:
+        Views of its parts.
+
+    Raises:
+        ValueError: the tensor is no pattern.
+    """
+    if pattern.dtype != torch.int32 or pattern.dim() != 1 or pattern.numel() < _HEADER:
+        raise ValueError(
+            f"pattern must be a 1-dimensional int32 tensor of at least {_HEADER} numbers, "
+            f"got {pattern.dtype} of shape {tuple(pattern.shape)}"
+        )
+    mark, version, rows, columns, non_zeros, capacity = pattern[:6].tolist()
+    if mark != _MARK or version != _VERSION:
+        raise ValueError(f"pattern must be a packed pattern of version {_VERSION}, got other content")
+    sizes = [_HEADER, rows + 1, capacity, columns + 1, capacity, capacity]
+    if min(rows, columns, non_zeros) < 0 or non_zeros > capacity or sum(sizes) != pattern.numel():
+        raise ValueError(
+            f"pattern must hold {sum(sizes)} numbers for {rows} x {columns} with room for {capacity}, "
+            f"got {pattern.numel()} with {non_zeros} non-zeros"
+        )
+    _, row_offsets, column_of, column_offsets, row_of, source = pattern.split(sizes)
+    return PatternParts(
+        rows=rows,
+        columns=columns,
+        capacity=capacity,
+        row_offsets=row_offsets,
+        column_of=column_of[:non_zeros],
+        column_offsets=column_offsets,
+        row_of=row_of[:non_zeros],
+        source=source[:non_zeros],
+    )
