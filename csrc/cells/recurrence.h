@@ -11,8 +11,8 @@
 #include <cstdint>
 
 #include "common/parallel.h"
-#include "sparse/lane_tiles.h"
-#include "sparse/matrix.h"
+#include "sparsity/lane_tiles.h"
+#include "sparsity/matrix.h"
 
 namespace lsh {
 

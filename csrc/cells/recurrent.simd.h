@@ -7,7 +7,7 @@
 
 #include "cells/cell.h"
 #include "cells/recurrence.h"
-#include "sparse/gradient.simd.h"
+#include "sparsity/gradient.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {

@@ -3,7 +3,7 @@
 
 #include "cells/recurrent_op.h"
 #include "common/team.h"
-#include "sparse/cpu_patterns.h"
+#include "sparsity/cpu_patterns.h"
 
 namespace lsh {
 

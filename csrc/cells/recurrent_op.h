@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "cells/recurrence.h"
-#include "sparse/lane_tiles.h"
-#include "sparse/prepare_matrix.h"
+#include "sparsity/lane_tiles.h"
+#include "sparsity/prepare_matrix.h"
 
 namespace lsh {
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.lstm import LSTM
+from lsh_native.sparsity.forward_mode import refuse_forward_mode
 
 __all__ = ["LayerWeights", "Run", "Trajectory", "run", "run_definition", "tangent", "tangent_definition"]
 
@@ -85,24 +86,6 @@ def _ops(cell: Cell) -> Any:
     }
 
 
-def _refuse_forward_mode(*tensors: Tensor | None) -> None:
-    """A custom operator has no forward-mode rule, and torch would hand on a silent zero: refuse instead."""
-    if torch.compiler.is_compiling():
-        return
-    for tensor in tensors:
-        if tensor is not None and torch._C._functorch.is_gradtrackingtensor(tensor) is False:
-            dual = torch.autograd.forward_ad.unpack_dual(tensor) if _dual_level() else None
-            if dual is not None and dual.tangent is not None:
-                raise NotImplementedError(
-                    "forward-mode differentiation must go through `tangent`, which gives the exact "
-                    "Jacobian-vector product; torch's own would be silently zero here"
-                )
-
-
-def _dual_level() -> bool:
-    return bool(torch.autograd.forward_ad._current_level >= 0)
-
-
 def run(
     cell: Cell,
     input: Tensor,
@@ -127,7 +110,9 @@ def run(
     Raises:
         RuntimeError: shapes, dtypes, devices or patterns do not fit, saying which must be what.
     """
-    _refuse_forward_mode(input, state, weights.weight_ih, *weights.weight_hh)
+    refuse_forward_mode(
+        input, state, weights.weight_ih, *weights.weight_hh, weights.bias_ih, weights.bias_hh
+    )
     output, final_state, activations, states = _ops(cell)["forward"](
         input.contiguous(),
         state.contiguous(),
@@ -373,7 +358,14 @@ def _register(cell: Cell) -> None:
             None,
         )
 
+    def no_second_derivative(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        raise NotImplementedError(
+            f"second derivatives of lsh::{cell.name}_forward are not there yet; "
+            "differentiate lsh_native.cells.run_definition instead"
+        )
+
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
+    torch.library.register_autograd(f"{name}_backward", no_second_derivative)
 
 
 for _cell in (LSTM,):

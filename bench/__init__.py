@@ -1,0 +1,1 @@
+"""Benchmarks of lsh_native: `python -m bench` times every case against its peers."""

@@ -1,0 +1,101 @@
+"""Runs benchmarks by name: `python -m bench [NAME ...] [--short] [--output FILE]`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.harness import Case, compare
+from bench.machine import Machine
+from bench.record import RESULTS, Row, record, table, write
+
+ROOT = Path(__file__).parent
+REPEATS, SHORT_REPEATS = 15, 5
+
+
+def modules(names: Sequence[str], root: Path = ROOT) -> list[str]:
+    """The benchmarks `folder/name` under `root` whose name holds one of `names`, or all of them.
+
+    Raises:
+        ValueError: if one of `names` fits no benchmark.
+    """
+    found = [
+        f"{path.parent.name}/{path.stem.removeprefix('bench_')}"
+        for path in sorted(root.glob("*/bench_*.py"))
+    ]
+    for name in names:
+        if not any(name in module for module in found):
+            raise ValueError(
+                f"a benchmark's name must hold {name!r}; there are: {', '.join(found) or 'none'}"
+            )
+    return [module for module in found if not names or any(name in module for name in names)]
+
+
+def run(names: Sequence[str], *, short: bool) -> Iterator[Row]:
+    """Measure the cases of the benchmarks one by one."""
+    for module in modules(names):
+        folder, name = module.split("/")
+        cases: Callable[[bool], Iterable[Case]] = importlib.import_module(
+            f"bench.{folder}.bench_{name}"
+        ).cases
+        for case in cases(short):
+            try:
+                comparison = compare(
+                    case.name,
+                    case.ours,
+                    case.peers,
+                    repeats=SHORT_REPEATS if short else REPEATS,
+                    threads=case.threads,
+                )
+            except Exception as error:
+                error.add_note(f"while measuring {module}: {case.name}")
+                raise
+            yield Row.of(module, case, comparison)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a table and write JSON, a full run to `bench/results/` by default."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Time lsh_native against its peers."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="part of a benchmark's folder/name; all by default"
+    )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="small shapes and few repeats; written only with --output",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
+    options = parser.parse_args(arguments)
+    try:
+        chosen = modules(options.names)
+    except ValueError as error:
+        parser.error(str(error))
+    if not chosen:
+        print("There are no benchmarks: no file fits bench/*/bench_*.py.")
+        return 0
+
+    machine = Machine.measure()
+    rows = []
+    for row in run(options.names, short=options.short):
+        print(f"{row.module}: {row.comparison.name}", file=sys.stderr, flush=True)
+        rows.append(row)
+    print(table(rows, machine.peak))
+
+    output = options.output or (None if options.short else _default_output(options.names))
+    if output is not None:
+        write(record(rows, machine, short=options.short), output)
+        print(f"\nwritten to {output}")
+    return 0
+
+
+def _default_output(names: Sequence[str]) -> Path:
+    name = "-".join(names).replace("/", "-") or "all"
+    return RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

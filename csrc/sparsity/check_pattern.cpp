@@ -1,0 +1,117 @@
+#include "sparsity/check_pattern.h"
+
+#include <atomic>
+
+#include "common/check.h"
+#include "common/team.h"
+
+namespace lsh {
+
+int64_t pattern_capacity(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+  check_dimensions(pattern, 1, name);
+  STD_TORCH_CHECK(pattern.scalar_type() == ScalarType::Int, name, " must be int32, got ",
+                  dtype_name(pattern.scalar_type()));
+  STD_TORCH_CHECK(pattern.is_contiguous(), name, " must be contiguous");
+  const int64_t fixed = kPatternHeader + rows + 1 + columns + 1;
+  const int64_t left = pattern.size(0) - fixed;
+  STD_TORCH_CHECK(left >= 0 && left % 3 == 0, name, " must hold ", fixed, " + 3 * capacity numbers for a ", rows,
+                  " x ", columns, " matrix, got ", pattern.size(0));
+  return left / 3;
+}
+
+namespace {
+
+PatternView view(const int32_t* data, int64_t rows, int64_t columns, int64_t capacity) {
+  PatternView pattern;
+  pattern.rows = rows;
+  pattern.columns = columns;
+  pattern.non_zeros = 0;
+  pattern.capacity = capacity;
+  pattern.row_offsets = data + kPatternHeader;
+  pattern.column_of = pattern.row_offsets + rows + 1;
+  pattern.column_offsets = pattern.column_of + capacity;
+  pattern.row_of = pattern.column_offsets + columns + 1;
+  pattern.source = pattern.row_of + capacity;
+  return pattern;
+}
+
+bool offsets_hold(const int32_t* offsets, int64_t count, int64_t non_zeros) {
+  bool good = offsets[0] == 0 && offsets[count] == non_zeros;
+  for (int64_t i = 0; i < count; ++i) good &= offsets[i] <= offsets[i + 1];
+  return good;
+}
+
+// Within each of `count` lists, indices ascend strictly and stay below `bound`.
+bool indices_hold(const int32_t* offsets, const int32_t* indices, int64_t begin, int64_t end, int64_t bound) {
+  bool good = true;
+  for (int64_t i = begin; i < end; ++i) {
+    int64_t last = -1;
+    for (int64_t k = offsets[i]; k < offsets[i + 1]; ++k) {
+      good &= indices[k] > last;
+      last = indices[k];
+    }
+    good &= last < bound;
+  }
+  return good;
+}
+
+int64_t workers_for(const PatternView& pattern) { return 1 + pattern.non_zeros / 65536; }
+
+}  // namespace
+
+PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+  const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
+  const int32_t* header = pattern.const_data_ptr<int32_t>();
+  STD_TORCH_CHECK(header[kMark] == kPatternMark && header[kVersion] == kPatternVersion, name,
+                  " must be a packed pattern of version ", kPatternVersion, ", got other content");
+  STD_TORCH_CHECK(header[kRows] == rows && header[kColumns] == columns, name, " must describe a ", rows, " x ", columns,
+                  " matrix, got one for ", header[kRows], " x ", header[kColumns]);
+  STD_TORCH_CHECK(header[kCapacity] == capacity && header[kNonZeros] >= 0 && header[kNonZeros] <= capacity, name,
+                  " must hold at most ", capacity, " non-zeros, got ", header[kNonZeros]);
+  PatternView found = view(header, rows, columns, capacity);
+  found.non_zeros = header[kNonZeros];
+
+  STD_TORCH_CHECK(offsets_hold(found.row_offsets, rows, found.non_zeros), name,
+                  " must have row offsets that ascend from 0 to ", found.non_zeros);
+  std::atomic<bool> good{true};
+  run_team(workers_for(found), [&](const Worker& worker) {
+    const Range r = share(worker, rows);
+    if (!indices_hold(found.row_offsets, found.column_of, r.begin, r.end, columns)) good = false;
+  });
+  STD_TORCH_CHECK(good, name, " must have columns that ascend without repeats within each row, all in [0, ", columns,
+                  ")");
+  return found;
+}
+
+void check_pattern_columns(const PatternView& pattern, const char* name) {
+  STD_TORCH_CHECK(offsets_hold(pattern.column_offsets, pattern.columns, pattern.non_zeros), name,
+                  " must have column offsets that ascend from 0 to ", pattern.non_zeros);
+  std::atomic<bool> rows_good{true}, sources_good{true};
+  run_team(workers_for(pattern), [&](const Worker& worker) {
+    const Range c = share(worker, pattern.columns);
+    if (!indices_hold(pattern.column_offsets, pattern.row_of, c.begin, c.end, pattern.rows)) {
+      rows_good = false;
+      return;  // these rows may point anywhere, so they are not followed
+    }
+    bool good = true;
+    for (int64_t column = c.begin; column < c.end; ++column) {
+      for (int64_t k = pattern.column_offsets[column]; k < pattern.column_offsets[column + 1]; ++k) {
+        const int32_t source = pattern.source[k];
+        const int32_t row = pattern.row_of[k];
+        good &= source >= pattern.row_offsets[row] && source < pattern.row_offsets[row + 1] &&
+                pattern.column_of[source] == column;
+      }
+    }
+    if (!good) sources_good = false;
+  });
+  STD_TORCH_CHECK(rows_good, name, " must have rows that ascend without repeats within each column, all in [0, ",
+                  pattern.rows, ")");
+  STD_TORCH_CHECK(sources_good, name, " must have sources that lead from column order back to the same entries");
+}
+
+PatternView device_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+  const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
+  return view(pattern.const_data_ptr<int32_t>(), rows, columns, capacity);
+}
+
+}  // namespace lsh

@@ -1,0 +1,25 @@
+// What the CPU backend of every op knows of patterns: it can read them, so it checks them.
+#pragma once
+
+#include "sparsity/check_pattern.h"
+#include "sparsity/prepare_matrix.h"
+
+namespace lsh {
+
+struct CpuPatterns {
+  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool by_columns) {
+    const PatternView found = checked_pattern(pattern, rows, columns, name);
+    if (by_columns) check_pattern_columns(found, name);
+    return found;
+  }
+
+  // 0, 1, 2, … as int32 on the device of `like`.
+  static Tensor counting(int64_t count, const Tensor& like) {
+    Tensor numbers = torch::stable::new_empty(like, {count}, ScalarType::Int);
+    int32_t* data = numbers.mutable_data_ptr<int32_t>();
+    for (int64_t i = 0; i < count; ++i) data[i] = int32_t(i);
+    return numbers;
+  }
+};
+
+}  // namespace lsh

@@ -1,0 +1,91 @@
+// The ops of a sparse linear layer, for any device: checks, allocation, and the call of the kernels.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "sparsity/linear.h"
+#include "sparsity/prepare_matrix.h"
+
+namespace lsh {
+
+template <class Backend>
+struct LinearOp {
+  template <class T>
+  static Tensor forward_as(const Tensor& input, const Tensor& weight, const Tensor& pattern,
+                           const OptionalTensor& bias, int64_t rows) {
+    Tensors kept;
+    LinearForward<T> pass{};
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", false,
+                                             kept);
+    pass.tiling = lane_tiles(input.size(0), 1);
+    pass.input = static_cast<const T*>(input.const_data_ptr());
+    if (bias) {
+      check_shape(*bias, {rows}, "bias");
+      pass.bias = static_cast<const T*>(check_operand(*bias, input, "bias", "input").const_data_ptr());
+    }
+    Tensor output = empty_like(input, {input.size(0), rows});
+    pass.output = static_cast<T*>(output.mutable_data_ptr());
+    pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, input.size(1), pass.tiling.lanes});
+    if (input.size(0) > 0) Backend::run(pass, input);
+    return output;
+  }
+
+  static Tensor forward(Tensor input, Tensor weight, Tensor pattern, OptionalTensor bias, int64_t rows,
+                        bool /*dense_gradient: for the gradient's sake*/) {
+    check_input(input, rows);
+    const auto run = input.scalar_type() == ScalarType::Float ? &forward_as<float> : &forward_as<double>;
+    return run(input, weight, pattern, bias, rows);
+  }
+
+  template <class T>
+  static std::tuple<Tensor, Tensor> backward_as(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+                                                const Tensor& pattern, bool input_gradient, bool dense_gradient) {
+    const int64_t rows = grad_output.size(1), columns = input.size(1);
+    check_shape(grad_output, {input.size(0), rows}, "grad_output");
+    check_operand(grad_output, input, "grad_output", "input");
+    Tensors kept;
+    LinearBackward<T> pass{};
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, columns, input, "weight", "pattern", true, kept);
+    pass.tiling = lane_tiles(input.size(0), 1);
+    pass.grad_output = static_cast<const T*>(grad_output.const_data_ptr());
+    pass.input = static_cast<const T*>(input.const_data_ptr());
+    Tensor grad_input = empty_like(input, {input_gradient ? input.size(0) : 0, columns});
+    Tensor grad_weight = empty_gradient(weight, rows, columns, dense_gradient);
+    pass.grad_input = input_gradient ? static_cast<T*>(grad_input.mutable_data_ptr()) : nullptr;
+    pass.grad_weight = static_cast<T*>(grad_weight.mutable_data_ptr());
+    pass.dense_gradient = dense_gradient;
+    Tensor numbers;
+    if (dense_gradient) {
+      numbers = Backend::counting(columns, pattern);
+      pass.every_column = numbers.const_data_ptr<int32_t>();
+    }
+    pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, columns, pass.tiling.lanes});
+    pass.output_tiles = workspace<T>(input, kept, {pass.tiling.tiles, rows, pass.tiling.lanes});
+    if (input.size(0) > 0) {
+      Backend::run(pass, input);
+    } else {
+      torch::stable::zero_(grad_weight);
+    }
+    return {grad_input, grad_weight};
+  }
+
+  static std::tuple<Tensor, Tensor> backward(Tensor grad_output, Tensor input, Tensor weight, Tensor pattern,
+                                             bool input_gradient, bool dense_gradient) {
+    check_dimensions(grad_output, 2, "grad_output");
+    check_input(input, grad_output.size(1));
+    const auto run = input.scalar_type() == ScalarType::Float ? &backward_as<float> : &backward_as<double>;
+    return run(grad_output, input, weight, pattern, input_gradient, dense_gradient);
+  }
+
+ private:
+  static void check_input(const Tensor& input, int64_t rows) {
+    check_dimensions(input, 2, "input");
+    check_floating(input, "input");
+    STD_TORCH_CHECK(input.is_contiguous(), "input must be contiguous");
+    STD_TORCH_CHECK(rows >= 0 && rows < (int64_t(1) << 31), "rows must be in [0, 2**31), got ", rows);
+  }
+};
+
+}  // namespace lsh

@@ -1,0 +1,19 @@
+// A sparse matrix as kernels see it: a pattern, and where its values come from.
+#pragma once
+
+#include "sparsity/pattern.h"
+
+namespace lsh {
+
+// The weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N), in row order.
+template <class T>
+struct SparseMatrix {
+  PatternView pattern;
+  const T* weight;
+  bool packed;
+  T* row_workspace;     // (N): where a dense weight's values are gathered in row order
+  const T* row_values;  // `weight` when packed, else row_workspace
+  T* column_values;     // workspace (N): values in column order, or null where no product by columns is made
+};
+
+}  // namespace lsh

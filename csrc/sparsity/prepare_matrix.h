@@ -1,0 +1,67 @@
+// From the tensors of a sparse matrix to what kernels read: checks and workspaces, shared by every op on any device.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "common/check.h"
+#include "sparsity/check_pattern.h"
+#include "sparsity/matrix.h"
+
+namespace lsh {
+
+using OptionalTensor = std::optional<Tensor>;
+using Tensors = std::vector<Tensor>;
+
+inline Tensor empty_like(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
+}
+
+// Memory for the duration of a call: lives as long as `kept`.
+template <class T>
+T* workspace(const Tensor& like, Tensors& kept, std::initializer_list<int64_t> sizes) {
+  kept.push_back(empty_like(like, sizes));
+  return static_cast<T*>(kept.back().mutable_data_ptr());
+}
+
+// Throws unless the tensor is contiguous with the dtype and device of `reference`.
+inline const Tensor& check_operand(const Tensor& tensor, const Tensor& reference, const char* name,
+                                   const char* reference_name) {
+  check_like(tensor, reference, name, reference_name);
+  STD_TORCH_CHECK(tensor.is_contiguous(), name, " must be contiguous");
+  return tensor;
+}
+
+// A weight, dense (R, C) or packed (N), with its pattern. `by_columns` when products by columns will be made.
+template <class T, class Backend>
+SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns,
+                               const Tensor& reference, const char* name, const char* pattern_name, bool by_columns,
+                               Tensors& kept) {
+  check_operand(weight, reference, name, "input");
+  STD_TORCH_CHECK(pattern.device() == reference.device(), pattern_name, " must be on the device of input");
+  SparseMatrix<T> matrix{};
+  matrix.pattern = Backend::view(pattern, rows, columns, pattern_name, by_columns);
+  matrix.packed = weight.dim() == 1;
+  const int64_t room = matrix.pattern.capacity;
+  if (matrix.packed) {
+    STD_TORCH_CHECK(weight.size(0) >= matrix.pattern.non_zeros && weight.size(0) <= room, name,
+                    " in packed form must hold the pattern's ", matrix.pattern.non_zeros, " values, got ",
+                    weight.size(0));
+  } else {
+    check_shape(weight, {rows, columns}, name);
+  }
+  matrix.weight = static_cast<const T*>(weight.const_data_ptr());
+  if (!matrix.packed) matrix.row_workspace = workspace<T>(reference, kept, {room});
+  matrix.row_values = matrix.packed ? matrix.weight : matrix.row_workspace;
+  if (by_columns) matrix.column_values = workspace<T>(reference, kept, {room});
+  return matrix;
+}
+
+// Room for the gradient of a weight: dense where asked for or where the weight is, else packed. Kernels fill a dense
+// one, zeros included; a packed one may be longer than the pattern and starts at zero.
+inline Tensor empty_gradient(const Tensor& weight, int64_t rows, int64_t columns, bool dense_gradient) {
+  if (dense_gradient || weight.dim() == 2) return empty_like(weight, {rows, columns});
+  return torch::stable::new_zeros(weight, {weight.size(0)});
+}
+
+}  // namespace lsh

@@ -1,0 +1,17 @@
+"""Modules to drop in: sparse layers with the names, shapes and results of `torch.nn`, and a language model."""
+
+from lsh_native.nn.embedding import SparseEmbedding
+from lsh_native.nn.language_model import LanguageModel
+from lsh_native.nn.layer_tangent import LayerTangent
+from lsh_native.nn.linear import SparseLinear
+from lsh_native.nn.lstm import SparseLSTM
+from lsh_native.nn.sparse_module import SparseModule
+
+__all__ = [
+    "LanguageModel",
+    "LayerTangent",
+    "SparseEmbedding",
+    "SparseLSTM",
+    "SparseLinear",
+    "SparseModule",
+]

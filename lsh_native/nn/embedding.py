@@ -1,0 +1,80 @@
+"""SparseEmbedding: `torch.nn.Embedding` with a masked table."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from lsh_native.nn.sparse_module import SparseModule
+
+__all__ = ["SparseEmbedding"]
+
+
+class SparseEmbedding(SparseModule):
+    """Looks up rows of a masked table.
+
+    A look-up reads a row as it is, so a mask saves no time here; it makes the table part of a sparse model.
+
+    Args:
+        num_embeddings: V, rows of the table.
+        embedding_dim: E, its columns.
+        device: as in `torch.nn.Embedding`.
+        dtype: as in `torch.nn.Embedding`.
+        density: share of the table that is connected, drawn uniformly with an exact count.
+
+    Shape:
+        Integers (…) to (…, E). The parameter is `weight` (V, E).
+    """
+
+    maskable = ("weight",)
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        density: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.weight = nn.Parameter(
+            torch.empty(num_embeddings, embedding_dim, device=device, dtype=dtype)
+        )
+        nn.init.normal_(self.weight)
+        self._init_masks(density)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Looks up integers (…), giving (…, E)."""
+        rows = embedding(input, self.weight)
+        if self._is_dense("weight"):
+            return rows
+        absent = ~embedding(input, self.weight_mask)
+        if self.gradient == "dense":
+            return rows - (rows.detach() * absent)
+        return rows.masked_fill(absent, 0)
+
+    @classmethod
+    def from_dense(cls, module: nn.Embedding, density: float = 1.0) -> Self:
+        """A copy of a dense table that keeps the share `density` of largest magnitudes."""
+        weight = module.weight
+        result = cls(*weight.shape, device=weight.device, dtype=weight.dtype)
+        result.load_state_dict(module.state_dict())
+        result._keep_largest(density)
+        return result
+
+    def to_dense(self) -> nn.Embedding:
+        """The same function as a `torch.nn.Embedding`, with zeros where there is no connection."""
+        weight = self.masked_weight("weight").detach().clone()
+        return nn.Embedding.from_pretrained(weight, freeze=False)
+
+    def _dense_kernel(self) -> str:
+        return "torch's look-up"
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, density={self.density():.4g}"

@@ -1,0 +1,47 @@
+"""The dynamics of one recurrent layer, linearised along a trajectory and applied without forming a Jacobian."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lsh_native.cells import Cell, LayerWeights, Trajectory, tangent
+
+__all__ = ["LayerTangent"]
+
+
+class LayerTangent:
+    """The maps d state_t → d state_{t+1} of one layer, its inputs held fixed.
+
+    The state of a unit is all that the cell carries, for an LSTM h and c, so n = S * H, state by state.
+
+    Args:
+        cell: the cell of the layer.
+        trajectory: of the T steps to cover.
+        weights: those the trajectory was made with; packed recurrent weights spare every product a gather.
+        hidden: H.
+
+    Attributes:
+        steps: T.
+        batch: B.
+        size: n.
+        dtype: of the tangent vectors.
+        device: of the tangent vectors.
+    """
+
+    def __init__(self, cell: Cell, trajectory: Trajectory, weights: LayerWeights, hidden: int) -> None:
+        self._cell, self._trajectory, self._weights = cell, trajectory, weights
+        self._hidden, self._depth = hidden, len(weights.weight_hh)
+        self.steps: int = trajectory.activations.shape[0] // self._depth
+        self.batch: int = trajectory.batch
+        self.size: int = len(cell.states) * hidden
+        self.dtype: torch.dtype = trajectory.states.dtype
+        self.device: torch.device = trajectory.states.device
+
+    def apply(self, time: int, vectors: Tensor) -> Tensor:
+        """The product J_time · vectors, (B, n, K) to (B, n, K)."""
+        B, n, K = vectors.shape
+        split = vectors.reshape(B, len(self._cell.states), self._hidden, K)
+        window = self._trajectory.window(time, time + 1, self._depth)
+        _, final = tangent(self._cell, split, window, self._weights)
+        return final.reshape(B, n, K)

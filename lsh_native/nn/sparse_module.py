@@ -1,0 +1,188 @@
+"""What all sparse modules share: masks over named weights, the patterns that kernels read, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lsh_native.sparsity.mask import draw_mask, largest_mask
+from lsh_native.sparsity.pattern import empty_pattern, pack_pattern, pack_pattern_, pattern_parts
+
+__all__ = ["SparseModule"]
+
+
+class SparseModule(nn.Module):
+    """A module whose weights may be masked.
+
+    Weights stay dense parameters with `torch.nn`'s names and shapes; what a mask leaves out is neither read nor given a
+    gradient. For a weight `w` with a mask, the buffer `w_mask` (bool) travels in the state dict. A weight without one is
+    fully connected, so that a module that was never masked has exactly `torch.nn`'s state dict.
+
+    Attributes:
+        gradient: `"masked"` for gradients where there is a connection, `"dense"` for gradients at every entry of a
+            masked weight, as growth by gradient and the clipping of dense gradient norms need them.
+    """
+
+    maskable: ClassVar[tuple[str, ...]] = ()  # set per instance where names depend on the arguments
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient: str = "masked"
+
+    def _init_masks(self, density: float) -> None:
+        """Called once by a subclass when its parameters exist; draws uniform masks of exact count below density 1."""
+        if not 0.0 <= density <= 1.0:
+            raise ValueError(f"density must be in [0, 1], got {density}")
+        for name in self.maskable:
+            self.register_buffer(f"{name}_mask", None, persistent=True)
+            self.register_buffer(f"{name}_pattern", None, persistent=False)
+        if density < 1.0:
+            seed = int(torch.randint(2**62, ()))  # torch's global generator, as for the parameters
+            generator = torch.Generator().manual_seed(seed)
+            weights = {name: self.get_parameter(name) for name in self.maskable}
+            self.set_masks(
+                {
+                    name: draw_mask(round(density * weight.numel()), weight.shape, generator)
+                    for name, weight in weights.items()
+                }
+            )
+
+    def _keep_largest(self, density: float) -> None:
+        """Masks that keep each weight's largest magnitudes."""
+        if not 0.0 <= density <= 1.0:
+            raise ValueError(f"density must be in [0, 1], got {density}")
+        if density < 1.0:
+            weights = {name: self.get_parameter(name).detach() for name in self.maskable}
+            self.set_masks(
+                {
+                    name: largest_mask(weight, round(density * weight.numel()))
+                    for name, weight in weights.items()
+                }
+            )
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Sets the masks of the weights named; the others keep theirs.
+
+        Weights are left as they are: an entry outside its mask is not read, and comes back if the mask does.
+
+        Args:
+            masks: bool tensors of the weights' shapes, on any device, by parameter name, for example `weight_hh_l0`.
+
+        Raises:
+            KeyError: a name that is no maskable weight.
+            TypeError: a mask that is not bool.
+            ValueError: a mask of another shape than its weight.
+        """
+        for name, mask in masks.items():
+            self._check_mask(name, mask)
+        for name, mask in masks.items():
+            self._set_mask(name, mask.detach())
+
+    def _check_mask(self, name: str, mask: Tensor) -> None:
+        if name not in self.maskable:
+            raise KeyError(f"masks must be named {', '.join(self.maskable)}, got {name!r}")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"the mask of {name} must be a bool tensor, got {kind}")
+        shape = self.get_parameter(name).shape
+        if mask.shape != shape:
+            raise ValueError(f"the mask of {name} must have shape {tuple(shape)}, got {tuple(mask.shape)}")
+
+    def _set_mask(self, name: str, mask: Tensor) -> None:
+        device = self.get_parameter(name).device
+        kept = getattr(self, f"{name}_mask")
+        if kept is None or kept.device != device:
+            setattr(self, f"{name}_mask", mask.to(device, copy=True))
+        else:
+            kept.copy_(mask)
+        self._pack(name)
+
+    def _pack(self, name: str) -> None:
+        """Brings a pattern up to date with its mask, in place while the capacity lasts."""
+        mask = getattr(self, f"{name}_mask")
+        rows, columns = mask.shape
+        count = int(mask.sum())
+        if count == mask.numel():
+            setattr(self, f"{name}_pattern", None)  # fully connected: dense kernels take over
+            return
+        pattern = getattr(self, f"{name}_pattern")
+        capacity = -1 if pattern is None else (pattern.numel() - 10 - rows - columns) // 3
+        if count > capacity or pattern.device != mask.device:
+            room = min(mask.numel(), count if pattern is None else count + count // 8)
+            pattern = empty_pattern(rows, columns, room).to(mask.device)
+            setattr(self, f"{name}_pattern", pattern)
+        pack_pattern_(pattern, mask)
+
+    def _pattern(self, name: str) -> Tensor:
+        """The weight's pattern; a full one where it has no mask."""
+        pattern: Tensor | None = getattr(self, f"{name}_pattern")
+        if pattern is None:
+            return pack_pattern(torch.ones_like(self.get_parameter(name), dtype=torch.bool))
+        return pattern
+
+    def _is_dense(self, *names: str) -> bool:
+        """Whether every one of these weights is fully connected."""
+        return all(getattr(self, f"{name}_pattern") is None for name in names)
+
+    def masks(self) -> dict[str, Tensor]:
+        """The mask of every maskable weight, by parameter name; all true where none was set. Not to be written."""
+        return {
+            name: torch.ones_like(self.get_parameter(name), dtype=torch.bool)
+            if getattr(self, f"{name}_mask") is None
+            else getattr(self, f"{name}_mask")
+            for name in self.maskable
+        }
+
+    def density(self) -> float:
+        """Share of the maskable weights' entries that is connected, in [0, 1]."""
+        masks = self.masks().values()
+        return sum(int(mask.sum()) for mask in masks) / max(1, sum(mask.numel() for mask in masks))
+
+    def masked_weight(self, name: str) -> Tensor:
+        """A weight with zeros where it is not connected."""
+        weight = self.get_parameter(name)
+        mask = getattr(self, f"{name}_mask")
+        return weight if mask is None else weight.masked_fill(~mask, 0)
+
+    def explain(self) -> str:
+        """Which kernel runs for each weight, and why, one line a weight."""
+        lines = []
+        for name in self.maskable:
+            rows, columns = self.get_parameter(name).shape
+            if self._is_dense(name):
+                lines.append(f"{name}: {rows} x {columns}, fully connected: {self._dense_kernel()}")
+            else:
+                parts = pattern_parts(getattr(self, f"{name}_pattern"))
+                share = parts.non_zeros / (rows * columns)
+                lines.append(
+                    f"{name}: {rows} x {columns}, {parts.non_zeros} connections ({share:.1%}): "
+                    "sparse kernel, compressed rows and columns"
+                )
+        return "\n".join(lines)
+
+    def _dense_kernel(self) -> str:
+        return "torch's dense kernel"
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any
+    ) -> None:
+        """Accepts masks that this module does not have yet, and the keys of `torch.nn.utils.prune`."""
+        for name in self.maskable:
+            original = state_dict.pop(f"{prefix}{name}_orig", None)
+            if original is not None:
+                state_dict[f"{prefix}{name}"] = original
+            mask = state_dict.get(f"{prefix}{name}_mask")
+            if mask is None:
+                continue
+            mask = mask if mask.dtype == torch.bool else mask != 0
+            state_dict[f"{prefix}{name}_mask"] = mask
+            self._check_mask(name, mask)
+            if getattr(self, f"{name}_mask") is None:
+                setattr(self, f"{name}_mask", torch.empty_like(mask, device=self.get_parameter(name).device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
+        for name in self.maskable:
+            if getattr(self, f"{name}_mask") is not None:
+                self._pack(name)

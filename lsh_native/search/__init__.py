@@ -1,0 +1,1 @@
+"""Which method is best: candidates, who proposes them, how they are judged, and the store."""

@@ -1,0 +1,93 @@
+"""What a study tells while it runs: one frozen record for each thing that happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsh_native.search.rounds import Rung
+from lsh_native.search.trial import EpochRecord, SpectrumRecord, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStarted:
+    """The study begins, or goes on where it was; `plan` is what it intends."""
+
+    resumed: bool
+    candidates: int
+    plan: tuple[Rung, ...]
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialProposed:
+    """A candidate joined the pool."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolExhausted:
+    """The space has fewer candidates than were asked for."""
+
+    asked: int
+    found: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted:
+    """A trial trains on, from `trial.epochs` to `until`."""
+
+    trial: Trial
+    until: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone:
+    """An epoch is recorded."""
+
+    trial: Trial
+    record: EpochRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumDone:
+    """A spectrum is recorded."""
+
+    trial: Trial
+    record: SpectrumRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialLost:
+    """A trial diverged or failed; `trial.reason` says how."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eliminated:
+    """A rung is closed; numbers of trials, best first."""
+
+    rung: Rung
+    kept: tuple[int, ...]
+    stopped: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialCompleted:
+    """A trial trained for the full schedule."""
+
+    trial: Trial
+
+
+Event = (
+    StudyStarted
+    | TrialProposed
+    | PoolExhausted
+    | TrialStarted
+    | EpochDone
+    | SpectrumDone
+    | TrialLost
+    | Eliminated
+    | TrialCompleted
+)

@@ -1,0 +1,138 @@
+"""What came out of a study, and what it cost beside its rivals; read from the store alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lsh_native.search.store import Store
+from lsh_native.search.trial import REFERENCE, EpochRecord, State, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Epochs and seconds of a search, and of searches that would do the same job.
+
+    Epochs that a kill interrupted, and their seconds, are not in it: they left no record.
+
+    Args:
+        candidates: Size of the pool.
+        total: Epochs of the full schedule.
+        trial_epochs: Epochs that the candidates trained.
+        reference_epochs: Epochs that the dense reference trained.
+        trial_seconds: Seconds of those trial epochs.
+        reference_seconds: Seconds of those reference epochs.
+        spectrum_seconds: Seconds of all spectra, the reference's with them.
+    """
+
+    candidates: int
+    total: int
+    trial_epochs: int
+    reference_epochs: int
+    trial_seconds: float = 0.0
+    reference_seconds: float = 0.0
+    spectrum_seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """All epochs of this search: its candidates and the dense reference."""
+        return self.trial_epochs + self.reference_epochs
+
+    @property
+    def full_search_epochs(self) -> int:
+        """Every candidate trained for the full schedule; needs no reference."""
+        return self.candidates * self.total
+
+    @property
+    def halving_epochs(self) -> int:
+        """Successive halving on the loss in the same rounds; needs no reference, no spectra."""
+        return self.trial_epochs
+
+    @property
+    def full_search_ratio(self) -> float:
+        """How many times the epochs of this search a full search takes."""
+        return self.full_search_epochs / max(self.epochs, 1)
+
+    @property
+    def halving_ratio(self) -> float:
+        """The same for successive halving on the loss; at most 1."""
+        return self.halving_epochs / max(self.epochs, 1)
+
+    @property
+    def seconds(self) -> float:
+        """All seconds of training, evaluation and spectra."""
+        return self.trial_seconds + self.reference_seconds + self.spectrum_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """One row of the table of trials.
+
+    Args:
+        trial: The trial.
+        best: Its epoch of the lowest validation loss, or None before the first epoch.
+        last: Its last epoch, or None.
+        distance: Of its last spectrum to the dense reference, or None.
+        seconds: Of training and evaluation.
+    """
+
+    trial: Trial
+    best: EpochRecord | None
+    last: EpochRecord | None
+    distance: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """What a study has found so far.
+
+    Args:
+        reference: The dense reference, or None before it was started.
+        trials: All candidates by number.
+        best: The finisher with the lowest validation loss, at its best epoch, or None.
+        budget: What it cost.
+    """
+
+    reference: TrialSummary | None
+    trials: tuple[TrialSummary, ...]
+    best: TrialSummary | None
+    budget: Budget
+
+
+def read_result(store: Store) -> StudyResult:
+    """Return the result of a study, finished or not."""
+    summaries = [_summary(store, trial) for trial in store.trials()]
+    reference = next((s for s in summaries if s.trial.number == REFERENCE), None)
+    trials = tuple(s for s in summaries if s is not reference)
+    rounds = store.configuration.get("search", {}).get("rounds", {})
+    return StudyResult(
+        reference=reference,
+        trials=trials,
+        best=min((s for s in trials if s.trial.state is State.COMPLETE), key=_loss, default=None),
+        budget=Budget(
+            candidates=len(trials),
+            total=rounds.get("total", 0),
+            trial_epochs=sum(s.trial.epochs for s in trials),
+            reference_epochs=reference.trial.epochs if reference else 0,
+            trial_seconds=sum(s.seconds for s in trials),
+            reference_seconds=reference.seconds if reference else 0.0,
+            spectrum_seconds=store.spectrum_seconds(),
+        ),
+    )
+
+
+def _summary(store: Store, trial: Trial) -> TrialSummary:
+    records = store.epochs(trial.number)
+    distances = store.distances(trial.number)
+    return TrialSummary(
+        trial=trial,
+        best=min(records, key=lambda record: record.valid_loss, default=None),
+        last=records[-1] if records else None,
+        distance=distances[max(distances)] if distances else None,
+        seconds=sum(record.seconds for record in records),
+    )
+
+
+def _loss(summary: TrialSummary) -> float:
+    return summary.best.valid_loss if summary.best else math.inf

@@ -1,0 +1,122 @@
+"""When candidates are compared and how many go on: the plan of successive eliminations.
+
+With n candidates left, n' = ⌊n/2⌋ + 1 go on; two are left in the end and run the full schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def half_and_one(count: int) -> int:
+    """Return ⌊n/2⌋ + 1, the published rule; 1 and 2 candidates stay."""
+    return min(count, count // 2 + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One elimination: at `epoch`, of `entering` candidates the best `kept` go on."""
+
+    round: int
+    epoch: int
+    entering: int
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """The schedule of a search; every candidate trains `first` epochs, the finishers `total`.
+
+    Args:
+        total: Epochs of the full schedule.
+        first: Epoch of the first elimination.
+        every: Epochs between eliminations; None spreads them evenly over the rest.
+        survivors: How many of n candidates go on; a rule that returns n ends the eliminations.
+
+    Raises:
+        ValueError: If not 1 <= first <= total, or every < 1.
+
+    Example:
+        >>> [rung.kept for rung in Rounds.lsh2022().plan(27)]
+        [14, 8, 5, 3, 2]
+    """
+
+    total: int
+    first: int
+    every: int | None = None
+    survivors: Callable[[int], int] = half_and_one
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.total:
+            raise ValueError(
+                f"rounds must have 1 <= first <= total, got first {self.first}, total {self.total}"
+            )
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"every must be at least 1 epoch, got {self.every}")
+
+    @classmethod
+    def lsh2022(cls, total: int = 100) -> Rounds:
+        """Return the published rounds: an elimination every 3 epochs, from epoch 3.
+
+        Source: Zheng & Shlizerman, "Hyperpruning", arXiv 2506.07975.
+        """
+        return cls(total=total, first=min(3, total), every=3)
+
+    @classmethod
+    def spread(cls, total: int) -> Rounds:
+        """Return the default: from a third of the schedule, evenly to its end.
+
+        Earlier, no score that was measured told good candidates from bad ones.
+        """
+        return cls(total=total, first=max(1, -(-total // 3)))
+
+    def plan(self, candidates: int) -> tuple[Rung, ...]:
+        """Return the eliminations of a pool, all before the end of the schedule.
+
+        Eliminations that fall on one epoch are one rung. Those that `every` would put at the end
+        or later never happen: whoever is left then finishes.
+
+        Raises:
+            ValueError: If candidates < 1, or the rule keeps less than one.
+        """
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
+        counts = [candidates]
+        while (kept := self.survivors(counts[-1])) < counts[-1]:
+            if kept < 1:
+                raise ValueError(f"survivors must keep at least 1 of {counts[-1]}, got {kept}")
+            counts.append(kept)
+        rungs: list[Rung] = []
+        for index, kept in enumerate(counts[1:]):
+            epoch = self._epoch(index, len(counts) - 1)
+            if epoch >= self.total:
+                break
+            entering = counts[index]
+            if rungs and rungs[-1].epoch == epoch:
+                entering = rungs.pop().entering
+            rungs.append(Rung(round=len(rungs) + 1, epoch=epoch, entering=entering, kept=kept))
+        return tuple(rungs)
+
+    def epochs(self, candidates: int) -> int:
+        """Return the epochs that a pool trains, resumed between rungs, without the reference."""
+        spent, reached, left = 0, 0, candidates
+        for rung in self.plan(candidates):
+            spent += left * (rung.epoch - reached)
+            reached, left = rung.epoch, rung.kept
+        return spent + left * (self.total - reached)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; the rule by its name."""
+        return {
+            "total": self.total,
+            "first": self.first,
+            "every": self.every,
+            "survivors": self.survivors.__name__,
+        }
+
+    def _epoch(self, index: int, count: int) -> int:
+        if self.every is not None:
+            return self.first + index * self.every
+        return self.first + index * (self.total - self.first) // count

@@ -1,0 +1,243 @@
+"""One training run inside a study: its states, what it measures, and who runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsh_native.search.space import Candidate
+
+REFERENCE = 0
+"""The number of the dense reference; candidates count from 1."""
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    """Proposed, or done with a rung and not yet asked to go on."""
+    RUNNING = "running"
+    """Training, or interrupted while it was."""
+    COMPLETE = "complete"
+    """Trained for the full schedule."""
+    STOPPED = "stopped"
+    """Eliminated at a rung."""
+    DIVERGED = "diverged"
+    """A loss, spectrum or score was not finite."""
+    FAILED = "failed"
+    """Given up for another reason."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial goes no further."""
+        return self not in (State.WAITING, State.RUNNING)
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be learnt from the trial."""
+        return self in (State.DIVERGED, State.FAILED)
+
+
+class TrialFault(Exception):  # noqa: N818 - an outcome of one trial, not an error of the study
+    """Ends one trial, never the study; the message is the reason that is stored."""
+
+    state = State.FAILED
+
+
+class Diverged(TrialFault):
+    """A loss, a spectrum or a distance is not finite."""
+
+    state = State.DIVERGED
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch of training measured.
+
+    Args:
+        epoch: Epochs trained so far, counted from 1.
+        train_loss: Mean loss over the epoch, nats per token.
+        valid_loss: Loss on the validation text, nats per token.
+        density: Kept share of the masked weights, in [0, 1].
+        tokens: Tokens trained on in this epoch.
+        seconds: Wall-clock seconds of training and evaluation.
+        details: Anything else worth a plot, as JSON values.
+
+    Raises:
+        ValueError: If a count, the density or the details are out of range.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    density: float
+    tokens: int
+    seconds: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_epoch(self.epoch, self.seconds)
+        if self.tokens < 0:
+            raise ValueError(f"tokens must be at least 0, got {self.tokens}")
+        if not 0 <= self.density <= 1:
+            raise ValueError(f"density must be in [0, 1], got {self.density}")
+        json.dumps(self.details, allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpectrumRecord:
+    """A Lyapunov spectrum as it is stored.
+
+    Args:
+        epoch: Epochs trained before it was taken.
+        exponents: Float array of any shape.
+        standard_errors: Array of the same shape, or None.
+        conventions: Everything needed to say whether two spectra may be compared, as JSON values.
+        seconds: Wall-clock seconds it took.
+        distance: Distance to the reference's spectrum at the same epoch; None before it is
+            measured, and for the reference itself.
+
+    Raises:
+        ValueError: If there is no exponent or the shapes differ.
+    """
+
+    epoch: int
+    exponents: NDArray[np.float64]
+    standard_errors: NDArray[np.float64] | None = None
+    conventions: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    distance: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_epoch(self.epoch, self.seconds)
+        if self.exponents.size == 0:
+            raise ValueError("a spectrum must have at least one exponent, got none")
+        if self.standard_errors is not None and self.standard_errors.shape != self.exponents.shape:
+            raise ValueError(
+                f"standard_errors must have the shape {self.exponents.shape} of the exponents, "
+                f"got {self.standard_errors.shape}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial as the store knows it.
+
+    Args:
+        number: 0 for the dense reference, then 1, 2, … in the order proposed.
+        candidate: How it is pruned; None for the dense reference.
+        seed: Seed of everything random in its training.
+        state: Where it stands.
+        reason: Why it ended, in words; empty while it goes on.
+        epochs: Epochs recorded so far.
+        created: When it was proposed, UTC, ISO 8601; `started` and `ended` likewise.
+        started: When it first ran, or None.
+        ended: When it ended, or None.
+    """
+
+    number: int
+    candidate: Candidate | None
+    seed: int
+    state: State = State.WAITING
+    reason: str = ""
+    epochs: int = 0
+    created: str = ""
+    started: str | None = None
+    ended: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is: "dense" for the reference, else "candidate"."""
+        return "dense" if self.candidate is None else "candidate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """All that a score may know of a candidate at a rung.
+
+    Args:
+        number: The trial.
+        candidate: How it is pruned.
+        epochs: Its records up to the rung, first to last; never empty.
+        distance: Distance of its spectrum to the dense reference at the rung's epoch.
+    """
+
+    number: int
+    candidate: Candidate
+    epochs: tuple[EpochRecord, ...]
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungRecord:
+    """How one trial did at one elimination; rank 1 is the best."""
+
+    round: int
+    epoch: int
+    trial: int
+    rank: int
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRecord:
+    """What one score said of a trial at a rung; None where it had nothing to say."""
+
+    trial: int
+    epoch: int
+    name: str
+    value: float | None
+
+
+class Runner(Protocol):
+    """Trains trials and takes their spectra; the study decides which and how far.
+
+    A runner owns the checkpoints, the study owns the store, and a kill may fall between the two.
+    So the order is: checkpoint on disk first, holding the `EpochRecord` of its own epoch, then
+    `record`. On its next call the runner finds either
+
+    - a checkpoint that is one epoch ahead of `trial.epochs`: it records that epoch again from the
+      checkpoint and trains on, or
+    - a checkpoint at or before `trial.epochs`: it trains on from there; epochs recorded before are
+      ignored when they come again, and training is reproducible bit for bit.
+
+    Either way no epoch is lost or counted twice. It also keeps the model of the best epoch by
+    validation loss, which is what a finished study hands out.
+    """
+
+    def run(self, trial: Trial, until: int, record: Callable[[EpochRecord], None]) -> None:
+        """Train from the checkpoint to the end of epoch `until`.
+
+        Args:
+            trial: The trial; `trial.epochs` of its epochs are recorded already.
+            until: Last epoch to train.
+            record: To be called after each epoch, once its checkpoint is durable, in order.
+
+        Raises:
+            Diverged: If a loss or a weight is no longer finite.
+            TrialFault: If the trial must be given up for another reason.
+        """
+
+    def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
+        """Take the spectrum of the model as it is after `epoch` epochs, its newest checkpoint.
+
+        Raises:
+            Diverged: If an exponent is NaN.
+        """
+
+
+Distance = Callable[[SpectrumRecord, SpectrumRecord], float]
+"""How far a candidate's spectrum (first) lies from the reference's (second)."""
+
+
+def _check_epoch(epoch: int, seconds: float) -> None:
+    if epoch < 1:
+        raise ValueError(f"epoch must be at least 1, got {epoch}")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"seconds must be finite and at least 0, got {seconds}")

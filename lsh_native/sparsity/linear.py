@@ -1,0 +1,132 @@
+"""y = x Wᵀ + b with a sparse W: the operator and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsh_native import native as native  # registers the operators
+from lsh_native.sparsity.forward_mode import refuse_forward_mode
+
+__all__ = ["sparse_linear"]
+
+
+def sparse_linear(
+    input: Tensor,
+    weight: Tensor,
+    pattern: Tensor,
+    bias: Tensor | None,
+    rows: int,
+    *,
+    dense_gradient: bool = False,
+) -> Tensor:
+    """Applies a sparse linear map.
+
+    Args:
+        input: (N, C), float32 or float64.
+        weight: (R, C) dense, of which the pattern's entries are read, or packed values in the pattern's row order.
+        pattern: of the weight, see `lsh_native.sparsity.pattern`.
+        bias: (R,) or None.
+        rows: R.
+        dense_gradient: weight gradient at every entry instead of those that the pattern keeps.
+
+    Returns:
+        (N, R). Differentiable to any order; the same for every number of threads, bit for bit.
+
+    Raises:
+        RuntimeError: shapes, dtypes, devices or the pattern do not fit, saying which must be what.
+    """
+    refuse_forward_mode(input, weight, bias)
+    result: Tensor = torch.ops.lsh.sparse_linear.default(
+        input.contiguous(), weight.contiguous(), pattern, bias, rows, dense_gradient
+    )
+    return result
+
+
+@torch.library.register_fake("lsh::sparse_linear")
+def _(
+    input: Tensor,
+    weight: Tensor,
+    pattern: Tensor,
+    bias: Tensor | None,
+    rows: int,
+    dense_gradient: bool,
+) -> Tensor:
+    return input.new_empty(input.shape[0], rows)
+
+
+@torch.library.register_fake("lsh::sparse_linear_backward")
+def _(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    pattern: Tensor,
+    input_gradient: bool,
+    dense_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    N, C = input.shape
+    dense = dense_gradient or weight.dim() == 2
+    return (
+        input.new_empty(N if input_gradient else 0, C),
+        weight.new_empty(grad_output.shape[1], C) if dense else torch.empty_like(weight),
+    )
+
+
+def _forward_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, weight, pattern, _bias, _rows, dense_gradient = inputs
+    ctx.save_for_backward(input, weight, pattern)
+    ctx.dense_gradient = dense_gradient
+
+
+def _forward_gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+    input, weight, pattern = ctx.saved_tensors
+    d_input, d_weight = torch.ops.lsh.sparse_linear_backward.default(
+        grad_output.contiguous(), input, weight, pattern, ctx.needs_input_grad[0], ctx.dense_gradient
+    )
+    return (
+        d_input if ctx.needs_input_grad[0] else None,
+        d_weight,
+        None,
+        grad_output.sum(0) if ctx.needs_input_grad[3] else None,
+        None,
+        None,
+    )
+
+
+def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    grad_output, input, weight, pattern, ctx.input_gradient, ctx.dense_gradient = inputs
+    ctx.save_for_backward(grad_output, input, weight, pattern)
+
+
+def _backward_gradient(ctx: Any, dd_input: Tensor, dd_weight: Tensor) -> tuple[Any, ...]:
+    """Gradients of d_input = g W and d_weight = gᵀ x: the same two products again, with dd_weight in W's place."""
+    grad_output, input, weight, pattern = ctx.saved_tensors
+    rows = grad_output.shape[1]
+    dd_weight = dd_weight.contiguous()
+    if ctx.dense_gradient:
+        d_grad_output, d_input = input @ dd_weight.mT, grad_output @ dd_weight
+    else:
+        d_grad_output = torch.ops.lsh.sparse_linear.default(input, dd_weight, pattern, None, rows, False)
+        d_input, _ = torch.ops.lsh.sparse_linear_backward.default(
+            grad_output, input, dd_weight, pattern, True, False
+        )
+    d_weight = None
+    if ctx.input_gradient:
+        dd_input = dd_input.contiguous()
+        d_grad_output = d_grad_output + torch.ops.lsh.sparse_linear.default(
+            dd_input, weight, pattern, None, rows, False
+        )
+        _, d_weight = torch.ops.lsh.sparse_linear_backward.default(
+            grad_output, dd_input, weight, pattern, False, ctx.dense_gradient
+        )
+    return d_grad_output, d_input, d_weight, None, None, None
+
+
+torch.library.register_autograd(
+    "lsh::sparse_linear", _forward_gradient, setup_context=_forward_context
+)
+torch.library.register_autograd(
+    "lsh::sparse_linear_backward", _backward_gradient, setup_context=_backward_context
+)

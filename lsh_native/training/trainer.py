@@ -1,0 +1,337 @@
+"""One model trained on one text by one recipe, an epoch at a time, resumable at any step."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lsh_native.data.batches import Window, columns, windows
+from lsh_native.data.corpus import Corpus
+from lsh_native.sparsity.selection import NaNError
+from lsh_native.sparsity.topology import Topology
+from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lsh_native.training.evaluate import evaluate, perplexity
+from lsh_native.training.optim import (
+    AveragedSGD,
+    averaged_parameters,
+    averaging_is_due,
+    clip_gradients_,
+)
+from lsh_native.training.random_stream import RandomStream
+from lsh_native.training.recipe import Recipe
+from lsh_native.training.result import DivergedError, EpochResult, Snapshot
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """How far the epoch in flight is."""
+
+    step: int = 0
+    loss: float = 0.0  # summed over tokens
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a model in place, an epoch at a time.
+
+    A step is: the mean loss per token of one window, its gradient, clipping, `optimizer.step()`,
+    `topology.step(optimizer)`. An epoch starts from a zero state and ends with an evaluation on the
+    validation text, after which averaging may start. It leaves the model as it was evaluated, so
+    that is what a checkpoint or a spectrum sees. A topology that changes once per epoch therefore
+    does so in the first step of the next one: `every=trainer.steps_per_epoch, begin=1`.
+
+    The trainer owns the random numbers of its dropout. They depend on its seed alone, and outside a
+    step the global generators stand where the caller left them.
+
+    Args:
+        model: Maps tokens (T, B) and a state (None or a tuple of tensors) to logits (T, B, V) and
+            the next state. Training happens on its device.
+        corpus: What to train and evaluate on.
+        recipe: How to train.
+        topology: What keeps the model sparse; None for a model without one.
+        seed: Seed of the dropout.
+
+    Attributes:
+        optimizer: Where the averages are: `with averaged_parameters(trainer.optimizer)` shows the
+            model as it was evaluated once averaging has started.
+        steps_per_epoch: Steps in an epoch.
+        history: The results of all epochs trained.
+        best: The weights of lowest validation loss so far.
+
+    Raises:
+        ValueError: The training text is shorter than one window.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        corpus: Corpus,
+        recipe: Recipe,
+        *,
+        topology: Topology | None = None,
+        seed: int,
+    ) -> None:
+        self._weights = dict(model.named_parameters())
+        device = next(iter(self._weights.values())).device
+        self.model = model
+        self.recipe = recipe
+        self.topology = topology
+        self.optimizer = AveragedSGD(
+            self._weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.steps_per_epoch = recipe.steps_per_epoch(len(corpus.train))
+        self.history: list[EpochResult] = []
+        self.best: Snapshot | None = None
+        self._windows = windows(columns(corpus.train, recipe.batch_size).to(device), recipe.window)
+        self._valid = corpus.valid.to(device)
+        self._random = RandomStream(seed, device)
+        self._state: tuple[Tensor, ...] | None = None
+        self._progress = _Progress()
+        self._intact = True
+        self._identity = {
+            "kind": "training",
+            "recipe": recipe.to_dict(),
+            "corpus": corpus.hash,
+            "vocabulary": corpus.vocabulary.hash,
+            "sparse": topology is not None,
+            "seed": seed,
+        }
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return len(self.history)
+
+    def train_epoch(self, on_step: Callable[[int, int, float], None] | None = None) -> EpochResult:
+        """Train to the end of the epoch in flight, or of the next one, and evaluate.
+
+        Args:
+            on_step: Called after every step with the steps done in this epoch, the steps of an
+                epoch and the step's loss in nats per token. The trainer may be saved in it.
+
+        Raises:
+            DivergedError: A loss, the gradient or the weights are no longer finite. The trainer can
+                then neither go on nor be saved, only load a checkpoint.
+            ValueError: All epochs of the recipe are trained.
+            RuntimeError: An earlier step was interrupted half way.
+        """
+        self._require_intact()
+        if self.epoch == self.recipe.epochs:
+            raise ValueError(f"the recipe ends after {self.recipe.epochs} epochs, and all are done")
+        self.model.train()
+        for window in self._windows[self._progress.step :]:
+            loss = self._train_step(window)
+            if on_step is not None:
+                on_step(self._progress.step, self.steps_per_epoch, loss)
+        return self._finish_epoch()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint from which `load` continues bit for bit, wherever in an epoch this is.
+
+        Raises:
+            DivergedError: A weight is not finite; nothing is written.
+            RuntimeError: A step was interrupted half way; nothing is written.
+            OSError: The file could not be written; an older one is kept.
+        """
+        self._require_intact()
+        for name, weight in self._weights.items():
+            self._require_finite(f"sum of {name}", weight.sum().item())
+        topology = {} if self.topology is None else self.topology.state_dict()
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "weight": self._weights,
+            "optimizer": {
+                f"{key}.{name}": value
+                for name, weight in self._weights.items()
+                for key, value in self.optimizer.state.get(weight, {}).items()
+            },
+            "state": {str(index): part for index, part in enumerate(self._state or ())},
+            "random": self._random.state_dict(),
+            "topology": {k: value for k, value in topology.items() if isinstance(value, Tensor)},
+            "best.weight": self.best.weights if self.best else {},
+            "best.mask": self.best.masks if self.best else {},
+        }
+        save_checkpoint(
+            path,
+            {
+                f"{part}.{name}": value
+                for part, named in parts.items()
+                for name, value in named.items()
+            },
+            {
+                **self._identity,
+                "progress": asdict(self._progress),
+                "history": [asdict(result) for result in self.history],
+                "topology": {
+                    k: value for k, value in topology.items() if not isinstance(value, Tensor)
+                },
+                "best": self.best
+                and {"epoch": self.best.epoch, "valid_loss": self.best.valid_loss},
+            },
+        )
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Continue where the trainer that wrote this checkpoint stood.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            CheckpointError: The file is no whole checkpoint of this model, recipe, corpus, topology
+                and seed. The trainer is as it was before.
+        """
+        tensors, metadata = load_checkpoint(path, expected=self._identity)
+        stored = _part(tensors, "weight")
+        averages = _part(tensors, "optimizer")
+        device = self._valid.device
+        random = RandomStream(0, device)
+        try:
+            _require_layout(stored, self._weights)
+            random.load_state_dict(_part(tensors, "random"))
+            if self.topology is not None:
+                self.topology.load_state_dict(_part(tensors, "topology") | metadata["topology"])
+        except ValueError as error:
+            raise CheckpointError(f"{path} does not fit: {error}") from error
+        self.optimizer.state.clear()
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(stored[name])
+        for name, value in averages.items():
+            key, _, weight_name = name.partition(".")
+            self.optimizer.state[self._weights[weight_name]][key] = value.to(device)
+        state = _part(tensors, "state")
+        self._state = tuple(state[str(index)].to(device) for index in range(len(state))) or None
+        self._random = random
+        self._progress = _Progress(**metadata["progress"])
+        self.history = [EpochResult(**result) for result in metadata["history"]]
+        self.best = None
+        if metadata["best"]:
+            self.best = Snapshot(
+                **metadata["best"],
+                weights=_part(tensors, "best.weight", device),
+                masks=_part(tensors, "best.mask", device),
+            )
+        self._intact = True
+
+    def _train_step(self, window: Window) -> float:
+        started = time.perf_counter()
+        self._require_intact()
+        self._intact = False
+        progress = self._progress
+        rate = self._learning_rate(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        with self._random:
+            logits, state = self.model(window.input, self._state)
+            mean = cross_entropy(logits.flatten(0, 1), window.target.flatten())
+            mean.backward()  # type: ignore[no-untyped-call]
+        loss = self._require_finite("training loss", mean.item())
+        norm = clip_gradients_(self._weights.values(), self.recipe.clip)
+        self._require_finite("gradient norm", norm)
+        self.optimizer.step()
+        if self.topology is not None:
+            self._step_topology(self.topology)
+        self._state = tuple(part.detach() for part in state)
+        progress.step += 1
+        progress.loss += loss * window.target.numel()
+        progress.tokens += window.target.numel()
+        progress.seconds += time.perf_counter() - started
+        self._intact = True
+        return loss
+
+    def _step_topology(self, topology: Topology) -> None:
+        try:
+            topology.step(self.optimizer)
+        except NaNError as error:
+            raise self._diverged("weights and gradients", math.nan) from error
+
+    def _finish_epoch(self) -> EpochResult:
+        started = time.perf_counter()
+        progress = self._progress
+        averaging = self.optimizer.averaging
+        with averaged_parameters(self.optimizer):
+            loss = evaluate(
+                self.model,
+                self._valid,
+                batch_size=self.recipe.evaluation_batch_size,
+                window=self.recipe.window,
+            )
+            self._require_finite("validation loss", loss)
+            self._require_finite("validation perplexity", perplexity(loss))
+            if self.best is None or loss < self.best.valid_loss:
+                self.best = self._snapshot(loss)
+        result = EpochResult(
+            epoch=self.epoch + 1,
+            train_loss=progress.loss / progress.tokens,
+            valid_loss=loss,
+            perplexity=perplexity(loss),
+            tokens=progress.tokens,
+            seconds=progress.seconds + time.perf_counter() - started,
+            train_seconds=progress.seconds,
+            density=1.0 if self.topology is None else self.topology.density(),
+            learning_rate=self._learning_rate(progress.step - 1),
+            averaging=averaging,
+        )
+        self.history.append(result)
+        if averaging_is_due([past.valid_loss for past in self.history], self.recipe.nonmono):
+            self.optimizer.start_averaging()
+        self._progress = _Progress()
+        self._state = None
+        return result
+
+    def _snapshot(self, valid_loss: float) -> Snapshot:
+        return Snapshot(
+            epoch=self.epoch + 1,
+            valid_loss=valid_loss,
+            weights={name: w.detach().clone() for name, w in self._weights.items()},
+            masks={} if self.topology is None else self.topology.masks(),
+        )
+
+    def _learning_rate(self, step: int) -> float:
+        done = self.epoch * self.steps_per_epoch + step
+        return self.recipe.learning_rate_at(done / (self.recipe.epochs * self.steps_per_epoch))
+
+    def _require_intact(self) -> None:
+        if not self._intact:
+            raise RuntimeError(
+                f"step {self._progress.step + 1} of epoch {self.epoch + 1} did not end well, so "
+                "the trainer must load a checkpoint before it is used again"
+            )
+
+    def _require_finite(self, quantity: str, value: float) -> float:
+        if not math.isfinite(value):
+            raise self._diverged(quantity, value)
+        return value
+
+    def _diverged(self, quantity: str, value: float) -> DivergedError:
+        self._intact = False
+        return DivergedError(
+            epoch=self.epoch + 1,
+            step=min(self._progress.step + 1, self.steps_per_epoch),
+            quantity=quantity,
+            value=value,
+        )
+
+
+def _part(
+    tensors: Mapping[str, Tensor], part: str, device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """The tensors whose name starts with `part` and a dot, by the rest of their names."""
+    return {
+        name.removeprefix(f"{part}."): tensor.to(device)
+        for name, tensor in tensors.items()
+        if name.startswith(f"{part}.")
+    }
+
+
+def _require_layout(stored: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    if stored.keys() != weights.keys():
+        raise ValueError(f"the weights must be {sorted(weights)}, got {sorted(stored)}")
+    for name, weight in weights.items():
+        there, here = (f"{tuple(w.shape)} of {w.dtype}" for w in (stored[name], weight))
+        if there != here:
+            raise ValueError(f"{name} must be {here}, got {there}")

@@ -1,0 +1,50 @@
+"""Fixtures that every test may use: devices present, tolerances by dtype, the shared corpora."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+import torch
+from hypothesis import settings
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SHARED_DATA: Final = ROOT.parent / "shared" / "data"
+
+DEVICES: Final = ("cpu", *(("cuda",) if torch.cuda.is_available() else ()))
+
+# How far a kernel may be from the plain definition in the same dtype: relative, absolute.
+TOLERANCES: Final[dict[torch.dtype, tuple[float, float]]] = {
+    torch.float64: (1e-10, 1e-12),
+    torch.float32: (2e-5, 2e-6),
+    torch.bfloat16: (2e-2, 2e-3),
+}
+
+# How long one example takes says nothing on a shared machine.
+settings.register_profile("unhurried", parent=settings(), deadline=None)
+settings.load_profile("unhurried")
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device that this machine has."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
+    """The tolerances of a dtype: `torch.testing.assert_close(x, y, **tolerance(x.dtype))`."""
+
+    def of(dtype: torch.dtype) -> dict[str, float]:
+        relative, absolute = TOLERANCES[dtype]
+        return {"rtol": relative, "atol": absolute}
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public corpora beside the project; skips the test where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the corpora in ../shared/data are absent")
+    return SHARED_DATA

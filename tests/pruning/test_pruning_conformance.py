@@ -1,0 +1,242 @@
+"""What every pruning method owes, under every optimizer; joining METHODS is how one gets tested."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from lsh_native.pruning import PUBLISHED_SPACE, method
+from lsh_native.sparsity.connections import Connections
+from lsh_native.sparsity.mask import total_count
+from lsh_native.sparsity.topology import Topology
+
+STEPS = 60
+DENSITY = 0.33
+
+METHODS = {
+    "static": ("static", {"initial": "erdos_renyi_kernel"}),
+    "rigl": ("rigl", {"every": 3}),
+    "gradual": ("gradual_magnitude", {"every": 4, "begin": 2}),
+    "gradual global": ("gradual_magnitude", {"drop": "global_magnitude", "every": 7}),
+    "dynamic gradient": ("dynamic", {"every": 2, "grow": "gradient", "redistribute": "nonzeros"}),
+    **{
+        f"{drop} {redistribute}": (
+            "dynamic",
+            {"every": 3, "drop": drop, "redistribute": redistribute, "drop_fraction": 0.7},
+        )
+        for drop, redistribute in product(PUBLISHED_SPACE["drop"], PUBLISHED_SPACE["redistribute"])
+    },
+}
+
+OPTIMIZERS = {
+    "SGD": lambda weights: torch.optim.SGD(weights, lr=0.05),
+    "momentum": lambda weights: torch.optim.SGD(weights, lr=0.05, momentum=0.9, weight_decay=1e-3),
+    "Adam": lambda weights: torch.optim.Adam(weights, lr=0.01, amsgrad=True),
+    "AdamW": lambda weights: torch.optim.AdamW(weights, lr=0.01),
+}
+
+every_method = pytest.mark.parametrize(("name", "controls"), METHODS.values(), ids=METHODS)
+every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+class Tagger(nn.Module):
+    """An LSTM between an embedding and a decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.lstm = nn.LSTM(6, 5, num_layers=2)
+        self.decoder = nn.Linear(5, 11)
+
+    def forward(self, tokens):
+        return self.decoder(self.lstm(self.embedding(tokens))[0])
+
+
+class Run:
+    """A small training, of which all is decided by the seed."""
+
+    def __init__(self, name, controls, make, *, seed=0, steps=STEPS):
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.model = Tagger()
+        self.optimizer = make(self.model.parameters())
+        self.topology = Topology(
+            self.model, method(name, **controls), density=DENSITY, seed=seed, steps=steps
+        )
+        self.step = 0
+
+    def train(self, steps):
+        for _ in range(steps):
+            self.train_step()
+        return self
+
+    def train_step(self):
+        self.step += 1
+        tokens = torch.randint(11, (4, 3), generator=torch.Generator().manual_seed(self.step))
+        self.optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(
+            self.model(tokens[:-1]).flatten(0, 1), tokens[1:].flatten()
+        )
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 0.25)
+        self.optimizer.step()
+        return self.topology.step(self.optimizer)
+
+    def weights(self):
+        named = dict(self.model.named_parameters())
+        return {name: named[name].detach().clone() for name in self.topology.masks()}
+
+    def same_shaped_state(self):
+        named = dict(self.model.named_parameters())
+        return {
+            name: [
+                value.clone()
+                for value in self.optimizer.state.get(named[name], {}).values()
+                if isinstance(value, torch.Tensor) and value.shape == mask.shape
+            ]
+            for name, mask in self.topology.masks().items()
+        }
+
+    def sizes(self):
+        return {name: mask.shape for name, mask in self.topology.masks().items()}
+
+    def expected_total(self, made):
+        return total_count(self.sizes(), made.schedule.density(self.step, DENSITY))
+
+
+@every_optimizer
+@every_method
+def test_counts_are_exact_and_the_dead_are_zero_after_every_step(name, controls, make):
+    run = Run(name, controls, make)
+    made = method(name, **controls).over(STEPS)
+    start = run.topology.counts()
+    assert sum(start.values()) == run.expected_total(made)
+    for _ in range(STEPS):
+        updated = run.train_step()
+        counts = run.topology.counts()
+        if updated:
+            assert sum(counts.values()) == run.expected_total(made)
+        if name == "dynamic" and controls.get("redistribute", "none") == "none":
+            assert counts == start
+        state = run.same_shaped_state()
+        for weight, mask in run.topology.masks().items():
+            assert not run.weights()[weight][~mask].any()
+            assert not any(tensor[~mask].any() for tensor in state[weight])
+    assert sum(run.topology.counts().values()) == total_count(run.sizes(), DENSITY)
+
+
+@every_optimizer
+@every_method
+def test_an_update_resets_what_changed_and_leaves_the_rest(name, controls, make):
+    """Two equal trainings, one of which never updates, differ only where connections changed."""
+    run, still = Run(name, controls, make), Run(name, controls, make)
+    still.topology._method = method("static")
+    still.topology._choose_gradient()
+    updated = False
+    while not updated and run.step < STEPS:
+        before = run.topology.masks()
+        updated = run.train_step()
+        still.train_step()
+    weights, state = run.weights(), run.same_shaped_state()
+    for matrix, mask in run.topology.masks().items():
+        kept = mask & before[matrix]
+        changed = mask ^ before[matrix]
+        for ours, theirs in zip(
+            [weights[matrix], *state[matrix]],
+            [still.weights()[matrix], *still.same_shaped_state()[matrix]],
+            strict=True,
+        ):
+            assert torch.equal(ours[kept], theirs[kept])
+            assert not ours[changed].any()
+    for ours, theirs in zip(run.model.parameters(), still.model.parameters(), strict=True):
+        assert ours.dim() > 1 or torch.equal(ours, theirs)
+
+
+@every_method
+def test_updates_are_pure(name, controls):
+    generator = torch.Generator().manual_seed(1)
+    made = method(name, **controls).over(STEPS)
+    shapes = {"a": (6, 7), "b": (12, 4)}
+    weights = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
+    full = {n: torch.ones(shape, dtype=torch.bool) for n, shape in shapes.items()}
+    masks = made.start(Connections(weights=weights, masks=full, density=DENSITY), generator)
+    there = Connections(
+        weights={n: weights[n] * masks[n] for n in weights},
+        masks=masks,
+        gradients={n: torch.randn(shape, generator=generator) for n, shape in shapes.items()},
+        density=DENSITY,
+    )
+    copies = {
+        part: {n: tensor.clone() for n, tensor in getattr(there, part).items()}
+        for part in ("weights", "masks", "gradients")
+    }
+    state = {"threshold": 0.25}
+    first, _ = made.update(there, 30, state, torch.Generator().manual_seed(2))
+    again, _ = made.update(there, 30, state, torch.Generator().manual_seed(2))
+    assert state == {"threshold": 0.25}
+    for part, tensors in copies.items():
+        assert all(torch.equal(getattr(there, part)[n], tensor) for n, tensor in tensors.items())
+    assert all(torch.equal(first[n], again[n]) for n in first)
+    assert all(first[n] is not there.masks[n] for n in first)
+
+
+@every_method
+def test_the_seed_decides_and_threads_do_not(name, controls):
+    make = OPTIMIZERS["momentum"]
+    threads = torch.get_num_threads()
+    runs = []
+    for seed, number in ((1, 1), (1, 2), (2, 1)):
+        torch.set_num_threads(number)
+        runs.append(Run(name, controls, make, seed=seed).train(20))
+    torch.set_num_threads(threads)
+    one, same, other = ({n: m.tolist() for n, m in r.topology.masks().items()} for r in runs)
+    assert one == same
+    if name != "gradual_magnitude":  # which draws nothing
+        assert one != other
+
+
+@every_optimizer
+@every_method
+def test_a_resumed_training_equals_an_uninterrupted_one(name, controls, make):
+    run = Run(name, controls, make).train(23)
+    resumed = Run(name, controls, make, seed=99)
+    resumed.model.load_state_dict(run.model.state_dict())
+    resumed.optimizer.load_state_dict(run.optimizer.state_dict())
+    resumed.topology.load_state_dict(run.topology.state_dict())
+    resumed.step = run.step
+    run.train(20)
+    resumed.train(20)
+    assert {n: m.tolist() for n, m in run.topology.masks().items()} == {
+        n: m.tolist() for n, m in resumed.topology.masks().items()
+    }
+    for ours, theirs in zip(run.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("redistribute", PUBLISHED_SPACE["redistribute"])
+@pytest.mark.parametrize("drop", PUBLISHED_SPACE["drop"])
+def test_nothing_drifts_over_a_thousand_updates(drop, redistribute):
+    made = method("dynamic", drop=drop, redistribute=redistribute, drop_fraction=0.5, every=1)
+    made = made.over(1001)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": (9, 5), "b": (16, 4), "c": (3, 7)}
+    weights = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
+    full = {n: torch.ones(shape, dtype=torch.bool) for n, shape in shapes.items()}
+    masks = made.start(Connections(weights=weights, masks=full, density=DENSITY), generator)
+    start = {n: int(mask.sum()) for n, mask in masks.items()}
+    state = {}
+    updates = 0
+    for step in filter(made.due, range(1002)):
+        there = Connections(
+            weights={n: weights[n] * masks[n] for n in weights}, masks=masks, density=DENSITY
+        )
+        masks, state = made.update(there, step, state, generator)
+        counts = {n: int(mask.sum()) for n, mask in masks.items()}
+        assert sum(counts.values()) == sum(start.values())
+        if redistribute == "none":
+            assert counts == start
+        for weight in weights.values():  # training goes on
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
+        updates += 1
+    assert updates == 1000

@@ -1,0 +1,186 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lsh_native.pruning import catalogue
+from lsh_native.search.space import ACTIVE, FIELDS, NAMES, Candidate, Interval, Space
+
+EVERYTHING = Space(method=tuple(ACTIVE), grow=("random", "gradient"))
+CONTINUOUS = Space(drop_fraction=Interval(low=0.3, high=0.9))
+
+WINNER = Candidate(
+    initial="erdos_renyi",
+    drop="global_magnitude",
+    grow="random",
+    redistribute="nonzeros",
+    drop_fraction=0.7,
+)
+
+
+def test_the_published_space_has_144_candidates():
+    space = Space()
+    assert len(space) == 2 * 4 * 1 * 3 * 6 == 144
+    assert len(set(space)) == len({candidate.identity for candidate in space}) == 144
+    assert WINNER in space
+
+
+def test_the_names_are_those_of_the_catalogue():
+    assert set(NAMES["method"]) == set(catalogue.METHODS)
+    assert NAMES["initial"] == tuple(catalogue.INITIAL)
+    assert NAMES["drop"] == tuple(catalogue.DROP)
+    assert NAMES["grow"] == tuple(catalogue.GROW)
+    assert NAMES["redistribute"] == tuple(catalogue.REDISTRIBUTE)
+    assert {name: getattr(Space(), name) for name in FIELDS} == catalogue.PUBLISHED_SPACE
+
+
+@pytest.mark.parametrize("method", list(ACTIVE))
+def test_the_catalogue_makes_every_candidate(method):
+    for candidate in Space(method=(method,)):
+        controls = candidate.to_dict()
+        if controls.pop("method") == "dynamic":
+            controls["every"] = 100
+        catalogue.method(method, **controls)
+
+
+def test_inactive_fields_are_fixed():
+    static = Candidate(method="static", initial="uniform", drop="set", drop_fraction=0.4)
+    assert static == Candidate(method="static", initial="uniform")
+    assert static.identity == Candidate(method="static", initial="uniform").identity
+    assert static.to_dict() == {"method": "static", "initial": "uniform"}
+    assert str(static) == "static uniform"
+
+
+def test_identity_is_stable():
+    # A store holds these digits; a change orphans every study there is.
+    assert WINNER.identity == "917bb3ccca9f3bd7"
+    assert Candidate(method="static", initial="uniform").identity == "2dead081e77e5e53"
+
+
+def test_fractions_are_canonical():
+    values = WINNER.to_dict()
+    assert Candidate.from_dict({**values, "drop_fraction": 0.1 * 7}).identity == WINNER.identity
+    assert Space(drop_fraction=(0.9, 0.1 * 3)).drop_fraction == (0.3, 0.9)
+
+
+def test_a_space_of_several_methods():
+    space = Space(method=("static", "dynamic", "gradual_magnitude"))
+    assert len(space) == len(list(space)) == 2 + 144 + 1
+    assert Candidate(method="rigl", initial="uniform") not in space
+    assert Candidate(method="static", initial="erdos_renyi_kernel") not in space
+
+
+@pytest.mark.parametrize("space", [Space(), EVERYTHING])
+def test_encoding_is_one_to_one(space):
+    cube = space.cube()
+    points = set()
+    for candidate in space:
+        point = space.encode(candidate)
+        assert point.keys() == cube.keys()
+        for name, value in point.items():
+            assert 0 <= value <= 1 if cube[name] == (0.0, 1.0) else value in cube[name]
+        assert space.decode(point) == candidate
+        points.add(tuple(point.values()))
+    assert len(points) == len(space)
+
+
+def test_a_single_choice_has_no_dimension():
+    assert "grow" not in Space().cube()
+    assert Space().cube()["drop_fraction"] == (0.0, 1.0)
+    assert Space(drop_fraction=(0.5,)).cube().keys() == {"initial", "drop", "redistribute"}
+
+
+def test_decode_takes_the_nearest_choice():
+    point = {**Space().encode(WINNER), "drop_fraction": 0.51}
+    assert Space().decode(point).drop_fraction == 0.7
+    assert Space().decode({**point, "drop_fraction": 0.0}).drop_fraction == 0.4
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_draws_lie_in_the_space_and_survive_json(seed):
+    for space in (Space(), EVERYTHING, CONTINUOUS):
+        candidate = space.draw(np.random.default_rng(seed))
+        assert candidate in space
+        assert space.decode(space.encode(candidate)) == candidate
+        assert Candidate.from_dict(json.loads(json.dumps(candidate.to_dict()))) == candidate
+
+
+@given(low=st.floats(1e-4, 1), ratio=st.floats(1.01, 1e4), unit=st.floats(0, 1), log=st.booleans())
+def test_intervals_invert(low, ratio, unit, log):
+    interval = Interval(low=low, high=low * ratio, log=log)
+    value = interval.from_unit(unit)
+    assert value in interval
+    assert interval.to_unit(value) == pytest.approx(unit, abs=1e-9)
+
+
+def test_the_middle_of_a_log_interval_is_geometric():
+    assert Interval(low=1, high=100, log=True).from_unit(0.5) == pytest.approx(10)
+
+
+@pytest.mark.parametrize("space", [Space(), EVERYTHING, CONTINUOUS])
+def test_spaces_survive_json(space):
+    assert Space.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+def test_an_interval_cannot_be_counted():
+    assert not CONTINUOUS.finite
+    assert Space(method=("static",), drop_fraction=Interval(low=0.1, high=0.2)).finite
+    with pytest.raises(ValueError, match="must list all choices"):
+        len(CONTINUOUS)
+    with pytest.raises(ValueError, match=r"got drop_fraction = Interval"):
+        next(iter(CONTINUOUS))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "lottery"}, "method must be one of dynamic, static, .*, got 'lottery'"),
+        ({"drop": "largest"}, "drop must be one of magnitude, set, .*, got 'largest'"),
+        ({"drop": None}, "a dynamic candidate must have drop, got None"),
+        ({"drop_fraction": 1.3}, r"drop_fraction must be in \[0, 1\), got 1.3"),
+        ({"drop_fraction": float("nan")}, r"drop_fraction must be in \[0, 1\), got nan"),
+        ({"death_rate": 0.5}, "a candidate must have only the fields .*, got death_rate"),
+    ],
+)
+def test_bad_candidates(values, message):
+    with pytest.raises(ValueError, match=message):
+        Candidate.from_dict({**WINNER.to_dict(), **values})
+
+
+def test_a_fraction_is_a_number():
+    with pytest.raises(TypeError, match=r"drop_fraction must be a number, got '0\.5'"):
+        Candidate.from_dict({**WINNER.to_dict(), "drop_fraction": "0.5"})
+    with pytest.raises(TypeError, match="drop_fraction must be a number, got True"):
+        Candidate.from_dict({**WINNER.to_dict(), "drop_fraction": True})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"drop": []}, "drop must list distinct choices, at least one"),
+        ({"drop": ["set", "set"]}, "drop must list distinct choices"),
+        ({"grow": ["momentum"]}, "grow must be one of random, gradient, got 'momentum'"),
+        ({"drop_fraction": [0.5, 1.0]}, r"drop_fraction must be in \[0, 1\), got 1.0"),
+        ({"drop_fraction": {"low": 0.5, "high": 1.5}}, r"drop_fraction.high must be in \[0, 1\)"),
+        ({"drop_fraction": {"low": 0.5, "high": 0.5}}, "finite low < high, got 0.5 and 0.5"),
+        ({"drop_fraction": {"low": 0, "high": 0.5, "log": True}}, "low > 0, got 0"),
+        ({"drop_fraction": {"from": 0}}, "an? interval must have only the fields"),
+        ({"density": [0.5]}, "a space must have only the fields .*, got density"),
+    ],
+)
+def test_bad_spaces(values, message):
+    with pytest.raises(ValueError, match=message):
+        Space.from_dict(values)
+
+
+def test_choices_are_lists():
+    with pytest.raises(TypeError, match="drop must be a list of choices, got 'set'"):
+        Space(drop="set")
+    with pytest.raises(TypeError, match="drop must be a list of names"):
+        Space(drop=Interval(low=0, high=1))
+
+
+def test_only_members_can_be_encoded():
+    with pytest.raises(ValueError, match="must lie in the space, got static uniform"):
+        Space().encode(Candidate(method="static", initial="uniform"))

@@ -1,0 +1,152 @@
+"""A study that is killed at any moment, and run again, ends as if nothing had happened."""
+
+import math
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+
+import pytest
+import synthetic_runner
+from synthetic_runner import SyntheticRunner, make_study
+
+from lsh_native.search.database import Database
+from lsh_native.search.rounds import Rounds
+from lsh_native.search.store import Store
+
+COLUMNS = {
+    "study": "configuration, hash, versions",
+    "trial": "number, kind, candidate, identity, seed, state, reason",
+    "epoch": "*",
+    "spectrum": "*",
+    "score": "*",
+    "rung": "*",
+}
+
+
+def everything(folder):
+    """All that the file of a study holds, except when it happened."""
+    connection = sqlite3.connect(folder / "study.db")
+    try:
+        return {
+            table: sorted(connection.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)
+            for table, columns in COLUMNS.items()
+        }
+    finally:
+        connection.close()
+
+
+class Crash(BaseException):
+    """A kill that the test survives."""
+
+
+class Clock:
+    """Raises `Crash` at one tick."""
+
+    def __init__(self, crash_at=math.inf):
+        self.ticks = 0
+        self.crash_at = crash_at
+
+    def __call__(self):
+        self.ticks += 1
+        if self.ticks == self.crash_at:
+            raise Crash
+
+
+class TickingDatabase(Database):
+    """Ticks before and after each commit."""
+
+    clock = Clock()
+
+    @contextmanager
+    def transaction(self):
+        with super().transaction() as connection:
+            yield connection
+            self.clock()
+        self.clock()
+
+
+def run(folder, clock):
+    """Run a study, two of whose candidates diverge, and return the epochs that were trained."""
+    TickingDatabase.clock = clock
+    folder.mkdir(exist_ok=True)
+    runner = SyntheticRunner(
+        folder,
+        tick=clock,
+        nan=lambda trial, epoch: (trial.number, epoch) == (2, 2),
+        faulty=lambda trial, epoch: (trial.number, epoch) == (3, 1),
+    )
+    with suppress(Crash), Store(folder / "study.db") as store:
+        # A kill of the process loses nothing that was handed to the system.
+        store._database.query("PRAGMA synchronous = OFF")
+        make_study(store, runner, rounds=Rounds(total=3, first=1)).run()
+    return Counter(runner.trained)
+
+
+@pytest.fixture
+def undisturbed(tmp_path, monkeypatch):
+    monkeypatch.setattr("lsh_native.search.store.Database", TickingDatabase)
+    clock = Clock()
+    trained = run(tmp_path / "undisturbed", clock)
+    return everything(tmp_path / "undisturbed"), trained, clock.ticks
+
+
+def test_a_kill_at_every_write_and_every_step_of_training(tmp_path, undisturbed):
+    expected, trained, ticks = undisturbed
+    assert ticks > 100
+    for crash_at in range(1, ticks + 1):
+        folder = tmp_path / str(crash_at)
+        clock = Clock(crash_at)
+        before = run(folder, clock)
+        assert clock.ticks == crash_at
+        after = run(folder, Clock())
+        assert everything(folder) == expected, f"killed at tick {crash_at}"
+        assert sum((before + after - trained).values()) <= 1, "more than the epoch in flight"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_kills(tmp_path, undisturbed, seed):
+    expected, trained, _ = undisturbed
+    generator = random.Random(seed)
+    total, kills = Counter(), 0
+    while True:
+        clock = Clock(generator.randrange(10, 30))
+        total += run(tmp_path / "killed", clock)
+        if clock.ticks < clock.crash_at:
+            break
+        kills += 1
+    assert kills > 3
+    assert everything(tmp_path / "killed") == expected
+    assert sum((total - trained).values()) <= kills
+
+
+def test_kill_9(tmp_path):
+    def start(folder, pause):
+        return subprocess.Popen(
+            [sys.executable, synthetic_runner.__file__, folder, str(pause)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    generator = random.Random(0)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "undisturbed").mkdir()
+    for _ in range(3):
+        with start(tmp_path / "killed", pause=0.05) as process:
+            assert process.stdout.readline() == b"started\n"
+            time.sleep(generator.uniform(0.1, 0.6))
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        # Whatever was going on, the file is whole and can be read at once.
+        with Store(tmp_path / "killed" / "study.db", read_only=True) as store:
+            assert store.trials()
+    for folder in ("killed", "undisturbed"):
+        with start(tmp_path / folder, pause=0) as process:
+            pass
+        assert process.returncode == 0
+    assert everything(tmp_path / "killed") == everything(tmp_path / "undisturbed")
