@@ -1,4 +1,3 @@
-__file__: str
 cuda_architectures: str
 
 def simd_level() -> str: ...

@@ -29,53 +29,53 @@ struct Layer {
 template <class T>
 struct ForwardPass {
   Layer<T> layer;
-  const T* input;      // (T, B, I)
-  const T* state;      // (S, B, H)
-  T* output;           // (T, B, H)
-  T* final_state;      // (S, B, H)
-  T* activations;      // (T * D, A, H, P)
-  T* states;           // (T * D + 1, S, H, P)
-  T* input_tiles;      // workspace (tiles, I, lanes)
-  T* projected_tile;   // workspace (G * H, lanes)
+  const T* input;     // (T, B, I)
+  const T* state;     // (S, B, H)
+  T* output;          // (T, B, H)
+  T* final_state;     // (S, B, H)
+  T* activations;     // (T * D, A, H, P)
+  T* states;          // (T * D + 1, S, H, P)
+  T* input_tiles;     // workspace (tiles, I, lanes)
+  T* projected_tile;  // workspace (G * H, lanes)
 };
 
 template <class T>
 struct BackwardPass {
   Layer<T> layer;
-  const T* input;            // (T, B, I)
-  const T* activations;      // (T * D, A, H, P)
-  const T* states;           // (T * D + 1, S, H, P)
-  const T* grad_output;      // (T, B, H) or null
-  const T* grad_final;       // (S, B, H) or null
-  T* grad_input;             // (T, B, I) or null
-  T* grad_state;             // (S, B, H)
-  T* grad_input_weight;      // like the weight: (G * H, I) dense or (N) packed
+  const T* input;                   // (T, B, I)
+  const T* activations;             // (T * D, A, H, P)
+  const T* states;                  // (T * D + 1, S, H, P)
+  const T* grad_output;             // (T, B, H) or null
+  const T* grad_final;              // (S, B, H) or null
+  T* grad_input;                    // (T, B, I) or null
+  T* grad_state;                    // (S, B, H)
+  T* grad_input_weight;             // like the weight: (G * H, I) dense or (N) packed
   T* const* grad_recurrent_weight;  // D of them
-  T* grad_input_bias;        // (G * H) or null
-  T* grad_recurrent_bias;    // (D, G * H) or null
-  bool dense_gradient;       // weight gradients at every entry, not only where the mask connects
-  T* step_gates;             // workspace (2, G * H, P): gate gradients of this micro-step and the last
-  T* carry;                  // workspace (S, H, P): gradient of the state
-  T* input_tiles;            // workspace (tiles, I, lanes)
-  T* state_tiles;            // workspace (D, tiles, H, lanes): the operand of each recurrent product
-  T* gate_tiles;             // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
-  T* input_gate_tiles;       // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
+  T* grad_input_bias;               // (G * H) or null
+  T* grad_recurrent_bias;           // (D, G * H) or null
+  bool dense_gradient;              // weight gradients at every entry, not only where the mask connects
+  T* step_gates;                    // workspace (2, G * H, P): gate gradients of this micro-step and the last
+  T* carry;                         // workspace (S, H, P): gradient of the state
+  T* input_tiles;                   // workspace (tiles, I, lanes)
+  T* state_tiles;                   // workspace (D, tiles, H, lanes): the operand of each recurrent product
+  T* gate_tiles;                    // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
+  T* input_gate_tiles;          // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
   const int32_t* every_column;  // 0, 1, 2, … for dense gradients
 };
 
 template <class T>
 struct TangentPass {
   Layer<T> layer;
-  int64_t vectors;           // K tangent vectors
-  const T* activations;      // (T * D, A, H, P)
-  const T* states;           // (T * D + 1, S, H, P)
-  const T* tangent;          // (B, S, H, K)
-  const T* input_tangent;    // (T, B, I, K) or null
-  T* output_tangent;         // (T, B, H, K) or null
-  T* final_tangent;          // (B, S, H, K)
-  int64_t vector_lanes;      // K rounded up to a multiple of 4
-  T* current;                // workspace (B, 2, S, H, vector_lanes)
-  T* input_lanes;            // workspace (B, I, vector_lanes) or null
+  int64_t vectors;         // K tangent vectors
+  const T* activations;    // (T * D, A, H, P)
+  const T* states;         // (T * D + 1, S, H, P)
+  const T* tangent;        // (B, S, H, K)
+  const T* input_tangent;  // (T, B, I, K) or null
+  T* output_tangent;       // (T, B, H, K) or null
+  T* final_tangent;        // (B, S, H, K)
+  int64_t vector_lanes;    // K rounded up to a multiple of 4
+  T* current;              // workspace (B, 2, S, H, vector_lanes)
+  T* input_lanes;          // workspace (B, I, vector_lanes) or null
 };
 
 template <class T>

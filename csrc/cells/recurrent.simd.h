@@ -424,12 +424,15 @@ struct Recurrent {
 }  // namespace lsh
 
 // Defines the table `name` of the cell `Cell` at the SIMD level being compiled.
-#define LSH_CELL_KERNELS(name, Cell)                                                          \
-  namespace lsh {                                                                             \
-  namespace LSH_LEVEL {                                                                       \
-  extern const CellTable name;                                                                \
-  const CellTable name = {Cell::kGates,          Cell::kStates,          Cell::kActivations,        \
-                          Cell::kSeparateInput,  Recurrent<Cell, float>::kernels(),                 \
-                          Recurrent<Cell, double>::kernels()};                                      \
-  }                                                                                           \
+#define LSH_CELL_KERNELS(name, Cell)                           \
+  namespace lsh {                                              \
+  namespace LSH_LEVEL {                                        \
+  extern const CellTable name;                                 \
+  const CellTable name = {Cell::kGates,                        \
+                          Cell::kStates,                       \
+                          Cell::kActivations,                  \
+                          Cell::kSeparateInput,                \
+                          Recurrent<Cell, float>::kernels(),   \
+                          Recurrent<Cell, double>::kernels()}; \
+  }                                                            \
   }

@@ -2,7 +2,8 @@
 //
 //   forward   (input, state, weights, patterns, biases)          -> (output, final_state, activations, states)
 //   backward  (grad_output, grad_final, input, trajectory, …)    -> gradients of everything forward took
-//   tangent   (tangent, input_tangent, trajectory, …)            -> (output_tangent, final_tangent): J · Q, J not formed
+//   tangent   (tangent, input_tangent, trajectory, …)            -> (output_tangent, final_tangent): J · Q, J not
+//   formed
 //
 // A Backend says how a pattern is viewed and how a pass is run: by a team of workers at a SIMD level
 // (recurrent_cpu.h) or by kernels on the current stream of a device (recurrent_cuda.h).
@@ -12,6 +13,7 @@
 
 #include <optional>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "cells/recurrence.h"
@@ -27,7 +29,7 @@ struct LayerSizes {
 
 inline int64_t round_to_four(int64_t n) { return (n + 3) / 4 * 4; }
 
-template <class Backend>
+template <class Backend, class Table>
 struct RecurrentOp {
   // What a layer owns while a pass runs: its matrices and their workspaces.
   template <class T>
@@ -38,7 +40,7 @@ struct RecurrentOp {
   };
 
   template <class T>
-  static Prepared<T> prepare(const CellTable& cell, const LayerSizes& n, const Tensor& reference,
+  static Prepared<T> prepare(const Table& cell, const LayerSizes& n, const Tensor& reference,
                              const OptionalTensor& weight_ih, const Tensors& weight_hh,
                              const OptionalTensor& pattern_ih, const Tensors& pattern_hh, bool by_columns) {
     Prepared<T> prepared{};
@@ -52,19 +54,19 @@ struct RecurrentOp {
     layer.tiling = lane_tiles(n.steps, n.batch);
     const int64_t rows = cell.gates * n.hidden;
     if (weight_ih) {
-      layer.input_weight = prepare_matrix<T, Backend>(*weight_ih, *pattern_ih, rows, n.input_size, reference, "weight_ih",
-                                     "pattern_ih", by_columns, prepared.kept);
+      layer.input_weight = prepare_matrix<T, Backend>(*weight_ih, *pattern_ih, rows, n.input_size, reference,
+                                                      "weight_ih", "pattern_ih", by_columns, prepared.kept);
     }
     for (int64_t d = 0; d < n.depth; ++d) {
-      prepared.recurrent.push_back(prepare_matrix<T, Backend>(weight_hh[d], pattern_hh[d], rows, n.hidden, reference, "weight_hh",
-                                             "pattern_hh", by_columns, prepared.kept));
+      prepared.recurrent.push_back(prepare_matrix<T, Backend>(weight_hh[d], pattern_hh[d], rows, n.hidden, reference,
+                                                              "weight_hh", "pattern_hh", by_columns, prepared.kept));
     }
     layer.recurrent_weight = prepared.recurrent.data();
     return prepared;
   }
 
   // Sizes from the tensors that every pass has; throws where they contradict each other.
-  static LayerSizes sizes(const CellTable& cell, int64_t steps, int64_t batch, int64_t hidden, int64_t input_size,
+  static LayerSizes sizes(const Table& cell, int64_t steps, int64_t batch, int64_t hidden, int64_t input_size,
                           const Tensors& weight_hh, const Tensors& pattern_hh) {
     STD_TORCH_CHECK(!weight_hh.empty() && weight_hh.size() == pattern_hh.size(),
                     "weight_hh and pattern_hh must be lists of one length, at least 1, got ", weight_hh.size(), " and ",
@@ -78,7 +80,7 @@ struct RecurrentOp {
   // ---------------------------------------------------------------------------------------------------- forward
 
   template <class T>
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward_as(const CellTable& cell, const Tensor& input,
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward_as(const Table& cell, const Tensor& input,
                                                                const Tensor& state, const Tensor& weight_ih,
                                                                const Tensors& weight_hh, const Tensor& pattern_ih,
                                                                const Tensors& pattern_hh, const OptionalTensor& bias_ih,
@@ -91,11 +93,13 @@ struct RecurrentOp {
     ForwardPass<T> pass{};
     if (bias_ih) {
       check_shape(*bias_ih, {rows}, "bias_ih");
-      prepared.layer.input_bias = static_cast<const T*>(check_operand(*bias_ih, input, "bias_ih", "input").const_data_ptr());
+      prepared.layer.input_bias =
+          static_cast<const T*>(check_operand(*bias_ih, input, "bias_ih", "input").const_data_ptr());
     }
     if (bias_hh) {
       check_shape(*bias_hh, {n.depth, rows}, "bias_hh");
-      prepared.layer.recurrent_bias = static_cast<const T*>(check_operand(*bias_hh, input, "bias_hh", "input").const_data_ptr());
+      prepared.layer.recurrent_bias =
+          static_cast<const T*>(check_operand(*bias_hh, input, "bias_hh", "input").const_data_ptr());
     }
     Tensor output = empty_like(input, {n.steps, n.batch, n.hidden});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
@@ -115,10 +119,10 @@ struct RecurrentOp {
     return {output, final_state, activations, states};
   }
 
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const CellTable& cell, const Tensor& input,
-                                                            const Tensor& state, const Tensor& weight_ih,
-                                                            const Tensors& weight_hh, const Tensor& pattern_ih,
-                                                            const Tensors& pattern_hh, const OptionalTensor& bias_ih,
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Table& cell, const Tensor& input, const Tensor& state,
+                                                            const Tensor& weight_ih, const Tensors& weight_hh,
+                                                            const Tensor& pattern_ih, const Tensors& pattern_hh,
+                                                            const OptionalTensor& bias_ih,
                                                             const OptionalTensor& bias_hh) {
     check_dimensions(input, 3, "input");
     check_dimensions(state, 3, "state");
@@ -132,8 +136,8 @@ struct RecurrentOp {
 
   using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensors, Tensor, Tensor>;
 
-  static void check_trajectory(const CellTable& cell, const LayerSizes& n, const Tensor& activations,
-                               const Tensor& states, const Tensor& reference) {
+  static void check_trajectory(const Table& cell, const LayerSizes& n, const Tensor& activations, const Tensor& states,
+                               const Tensor& reference) {
     check_shape(activations, {n.steps * n.depth, cell.activations, n.hidden, n.lanes}, "activations");
     check_shape(states, {n.steps * n.depth + 1, cell.states, n.hidden, n.lanes}, "states");
     check_operand(activations, reference, "activations", "input");
@@ -141,11 +145,10 @@ struct RecurrentOp {
   }
 
   template <class T>
-  static Gradients backward_as(const CellTable& cell, const OptionalTensor& grad_output,
-                               const OptionalTensor& grad_final, const Tensor& input, const Tensor& activations,
-                               const Tensor& states, const Tensor& weight_ih, const Tensors& weight_hh,
-                               const Tensor& pattern_ih, const Tensors& pattern_hh, bool bias, bool input_gradient,
-                               bool dense_gradient) {
+  static Gradients backward_as(const Table& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
+                               const Tensor& input, const Tensor& activations, const Tensor& states,
+                               const Tensor& weight_ih, const Tensors& weight_hh, const Tensor& pattern_ih,
+                               const Tensors& pattern_hh, bool bias, bool input_gradient, bool dense_gradient) {
     const LayerSizes n =
         sizes(cell, input.size(0), input.size(1), states.size(2), input.size(2), weight_hh, pattern_hh);
     const int64_t rows = cell.gates * n.hidden;
@@ -158,11 +161,13 @@ struct RecurrentOp {
     pass.states = static_cast<const T*>(states.const_data_ptr());
     if (grad_output) {
       check_shape(*grad_output, {n.steps, n.batch, n.hidden}, "grad_output");
-      pass.grad_output = static_cast<const T*>(check_operand(*grad_output, input, "grad_output", "input").const_data_ptr());
+      pass.grad_output =
+          static_cast<const T*>(check_operand(*grad_output, input, "grad_output", "input").const_data_ptr());
     }
     if (grad_final) {
       check_shape(*grad_final, {cell.states, n.batch, n.hidden}, "grad_final");
-      pass.grad_final = static_cast<const T*>(check_operand(*grad_final, input, "grad_final", "input").const_data_ptr());
+      pass.grad_final =
+          static_cast<const T*>(check_operand(*grad_final, input, "grad_final", "input").const_data_ptr());
     }
     Tensor grad_input = empty_like(input, {input_gradient ? n.steps : 0, n.batch, n.input_size});
     Tensor grad_state = empty_like(input, {cell.states, n.batch, n.hidden});
@@ -206,7 +211,7 @@ struct RecurrentOp {
     return {grad_input, grad_state, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh};
   }
 
-  static Gradients backward(const CellTable& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
+  static Gradients backward(const Table& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
                             const Tensor& input, const Tensor& activations, const Tensor& states,
                             const Tensor& weight_ih, const Tensors& weight_hh, const Tensor& pattern_ih,
                             const Tensors& pattern_hh, bool bias, bool input_gradient, bool dense_gradient) {
@@ -222,7 +227,7 @@ struct RecurrentOp {
   // ---------------------------------------------------------------------------------------------------- tangent
 
   template <class T>
-  static std::tuple<Tensor, Tensor> tangent_as(const CellTable& cell, const Tensor& tangent,
+  static std::tuple<Tensor, Tensor> tangent_as(const Table& cell, const Tensor& tangent,
                                                const OptionalTensor& input_tangent, const Tensor& activations,
                                                const Tensor& states, const OptionalTensor& weight_ih,
                                                const Tensors& weight_hh, const OptionalTensor& pattern_ih,
@@ -245,11 +250,11 @@ struct RecurrentOp {
     pass.activations = static_cast<const T*>(activations.const_data_ptr());
     pass.states = static_cast<const T*>(states.const_data_ptr());
     pass.tangent = static_cast<const T*>(tangent.const_data_ptr());
-    pass.current =
-        workspace<T>(tangent, prepared.kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
+    pass.current = workspace<T>(tangent, prepared.kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
     if (input_tangent) {
       check_shape(*input_tangent, {steps, batch, n.input_size, vectors}, "input_tangent");
-      pass.input_tangent = static_cast<const T*>(check_operand(*input_tangent, tangent, "input_tangent", "tangent").const_data_ptr());
+      pass.input_tangent =
+          static_cast<const T*>(check_operand(*input_tangent, tangent, "input_tangent", "tangent").const_data_ptr());
       pass.input_lanes = workspace<T>(tangent, prepared.kept, {batch, n.input_size, pass.vector_lanes});
     }
     Tensor output_tangent = empty_like(tangent, {outputs ? steps : 0, batch, n.hidden, vectors});
@@ -260,7 +265,7 @@ struct RecurrentOp {
     return {output_tangent, final_tangent};
   }
 
-  static std::tuple<Tensor, Tensor> tangent(const CellTable& cell, const Tensor& tangent,
+  static std::tuple<Tensor, Tensor> tangent(const Table& cell, const Tensor& tangent,
                                             const OptionalTensor& input_tangent, const Tensor& activations,
                                             const Tensor& states, const OptionalTensor& weight_ih,
                                             const Tensors& weight_hh, const OptionalTensor& pattern_ih,
@@ -277,46 +282,49 @@ struct RecurrentOp {
 };
 
 // The schemas of a cell's three ops. The list of what exists stands in docs/architecture.md.
-#define LSH_CELL_SCHEMAS(m, name)                                                                                   \
-  m.def(name "_forward(Tensor input, Tensor state, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, "       \
-        "Tensor[] pattern_hh, Tensor? bias_ih, Tensor? bias_hh, bool dense_gradient) "                              \
-        "-> (Tensor, Tensor, Tensor, Tensor)");                                                                     \
-  m.def(name "_backward(Tensor? grad_output, Tensor? grad_final, Tensor input, Tensor activations, Tensor states, " \
-        "Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, Tensor[] pattern_hh, bool bias, "                 \
-        "bool input_gradient, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor[], Tensor, Tensor)");         \
-  m.def(name "_tangent(Tensor tangent, Tensor? input_tangent, Tensor activations, Tensor states, "                  \
-        "Tensor? weight_ih, Tensor[] weight_hh, Tensor? pattern_ih, Tensor[] pattern_hh, bool outputs) "            \
+#define LSH_CELL_SCHEMAS(m, name)                                                                              \
+  m.def(name                                                                                                   \
+        "_forward(Tensor input, Tensor state, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, "       \
+        "Tensor[] pattern_hh, Tensor? bias_ih, Tensor? bias_hh, bool dense_gradient) "                         \
+        "-> (Tensor, Tensor, Tensor, Tensor)");                                                                \
+  m.def(name                                                                                                   \
+        "_backward(Tensor? grad_output, Tensor? grad_final, Tensor input, Tensor activations, Tensor states, " \
+        "Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, Tensor[] pattern_hh, bool bias, "            \
+        "bool input_gradient, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor[], Tensor, Tensor)");    \
+  m.def(name                                                                                                   \
+        "_tangent(Tensor tangent, Tensor? input_tangent, Tensor activations, Tensor states, "                  \
+        "Tensor? weight_ih, Tensor[] weight_hh, Tensor? pattern_ih, Tensor[] pattern_hh, bool outputs) "       \
         "-> (Tensor, Tensor)")
 
-// Binds the three ops of the cell whose table `table` gives to a Backend.
-template <class Backend, const CellTable& (*table)()>
+// Binds the three ops of the cell whose kernels and constants `table()` gives to a Backend.
+template <class Backend, auto table>
 struct CellOps {
+  using Op = RecurrentOp<Backend, std::remove_cvref_t<decltype(table())>>;
+
   static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor input, Tensor state, Tensor weight_ih,
                                                             Tensors weight_hh, Tensor pattern_ih, Tensors pattern_hh,
                                                             OptionalTensor bias_ih, OptionalTensor bias_hh,
                                                             bool /*dense_gradient: for the gradient's sake*/) {
-    return RecurrentOp<Backend>::forward(table(), input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih,
-                                         bias_hh);
+    return Op::forward(table(), input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh);
   }
-  static typename RecurrentOp<Backend>::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final,
-                                                           Tensor input, Tensor activations, Tensor states,
-                                                           Tensor weight_ih, Tensors weight_hh, Tensor pattern_ih,
-                                                           Tensors pattern_hh, bool bias, bool input_gradient,
-                                                           bool dense_gradient) {
-    return RecurrentOp<Backend>::backward(table(), grad_output, grad_final, input, activations, states, weight_ih,
-                                          weight_hh, pattern_ih, pattern_hh, bias, input_gradient, dense_gradient);
+  static typename Op::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final, Tensor input,
+                                         Tensor activations, Tensor states, Tensor weight_ih, Tensors weight_hh,
+                                         Tensor pattern_ih, Tensors pattern_hh, bool bias, bool input_gradient,
+                                         bool dense_gradient) {
+    return Op::backward(table(), grad_output, grad_final, input, activations, states, weight_ih, weight_hh, pattern_ih,
+                        pattern_hh, bias, input_gradient, dense_gradient);
   }
   static std::tuple<Tensor, Tensor> tangent(Tensor tangent, OptionalTensor input_tangent, Tensor activations,
                                             Tensor states, OptionalTensor weight_ih, Tensors weight_hh,
                                             OptionalTensor pattern_ih, Tensors pattern_hh, bool outputs) {
-    return RecurrentOp<Backend>::tangent(table(), tangent, input_tangent, activations, states, weight_ih, weight_hh,
-                                         pattern_ih, pattern_hh, outputs);
+    return Op::tangent(table(), tangent, input_tangent, activations, states, weight_ih, weight_hh, pattern_ih,
+                       pattern_hh, outputs);
   }
 };
 
-#define LSH_CELL_IMPLEMENTATIONS(m, name, Ops)          \
-  m.impl(name "_forward", TORCH_BOX(&Ops::forward));    \
-  m.impl(name "_backward", TORCH_BOX(&Ops::backward));  \
+#define LSH_CELL_IMPLEMENTATIONS(m, name, Ops)         \
+  m.impl(name "_forward", TORCH_BOX(&Ops::forward));   \
+  m.impl(name "_backward", TORCH_BOX(&Ops::backward)); \
   m.impl(name "_tangent", TORCH_BOX(&Ops::tangent))
 
 }  // namespace lsh

@@ -73,22 +73,22 @@ LSH_INLINE V tanh_float(V x) {
   return magnitude > 0.625f ? signed_large : small;
 }
 
-#define LSH_FLOAT_VECTOR(N)                                                              \
-  LSH_INLINE Vector<float, N> sigmoid(Vector<float, N> x) { return sigmoid_float(x); }   \
+#define LSH_FLOAT_VECTOR(N)                                                            \
+  LSH_INLINE Vector<float, N> sigmoid(Vector<float, N> x) { return sigmoid_float(x); } \
   LSH_INLINE Vector<float, N> tanh(Vector<float, N> x) { return tanh_float(x); }
 LSH_FLOAT_VECTOR(4)
 LSH_FLOAT_VECTOR(8)
 LSH_FLOAT_VECTOR(16)
 #undef LSH_FLOAT_VECTOR
 
-#define LSH_DOUBLE_VECTOR(N)                                      \
-  LSH_INLINE Vector<double, N> sigmoid(Vector<double, N> x) {     \
+#define LSH_DOUBLE_VECTOR(N)                                       \
+  LSH_INLINE Vector<double, N> sigmoid(Vector<double, N> x) {      \
     for (int i = 0; i < N; ++i) x[i] = 1.0 / (1.0 + ::exp(-x[i])); \
-    return x;                                                     \
-  }                                                               \
-  LSH_INLINE Vector<double, N> tanh(Vector<double, N> x) {        \
-    for (int i = 0; i < N; ++i) x[i] = ::tanh(x[i]);              \
-    return x;                                                     \
+    return x;                                                      \
+  }                                                                \
+  LSH_INLINE Vector<double, N> tanh(Vector<double, N> x) {         \
+    for (int i = 0; i < N; ++i) x[i] = ::tanh(x[i]);               \
+    return x;                                                      \
   }
 LSH_DOUBLE_VECTOR(2)
 LSH_DOUBLE_VECTOR(4)

@@ -22,23 +22,23 @@ SimdLevel detected_simd_level();
 }  // namespace lsh
 
 // Declares the three builds of the table `name` of type `Table`, and `name_table()`, which gives the one to use.
-#define LSH_DISPATCH(Table, name)                  \
-  namespace baseline {                             \
-  extern const Table name;                         \
-  }                                                \
-  namespace v3 {                                   \
-  extern const Table name;                         \
-  }                                                \
-  namespace v4 {                                   \
-  extern const Table name;                         \
-  }                                                \
-  inline const Table& name##_table() {             \
-    switch (simd_level()) {                        \
-      case SimdLevel::v4:                          \
-        return v4::name;                           \
-      case SimdLevel::v3:                          \
-        return v3::name;                           \
-      default:                                     \
-        return baseline::name;                     \
-    }                                              \
+#define LSH_DISPATCH(Table, name)      \
+  namespace baseline {                 \
+  extern const Table name;             \
+  }                                    \
+  namespace v3 {                       \
+  extern const Table name;             \
+  }                                    \
+  namespace v4 {                       \
+  extern const Table name;             \
+  }                                    \
+  inline const Table& name##_table() { \
+    switch (simd_level()) {            \
+      case SimdLevel::v4:              \
+        return v4::name;               \
+      case SimdLevel::v3:              \
+        return v3::name;               \
+      default:                         \
+        return baseline::name;         \
+    }                                  \
   }

@@ -7,9 +7,11 @@ namespace py = pybind11;
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "Build facts of the native libraries.";
-  m.def("simd_level", [] { return lsh::simd_level_name(lsh::simd_level()); },
-        "The SIMD level that kernels run at: baseline, v3 or v4.");
-  m.def("detected_simd_level", [] { return lsh::simd_level_name(lsh::detected_simd_level()); },
-        "The highest SIMD level this processor has.");
+  m.def(
+      "simd_level", [] { return lsh::simd_level_name(lsh::simd_level()); },
+      "The SIMD level that kernels run at: baseline, v3 or v4.");
+  m.def(
+      "detected_simd_level", [] { return lsh::simd_level_name(lsh::detected_simd_level()); },
+      "The highest SIMD level this processor has.");
   m.attr("cuda_architectures") = LSH_CUDA_ARCHITECTURES;
 }

@@ -14,8 +14,8 @@ int64_t pattern_capacity(const Tensor& pattern, int64_t rows, int64_t columns, c
   STD_TORCH_CHECK(pattern.is_contiguous(), name, " must be contiguous");
   const int64_t fixed = kPatternHeader + rows + 1 + columns + 1;
   const int64_t left = pattern.size(0) - fixed;
-  STD_TORCH_CHECK(left >= 0 && left % 3 == 0, name, " must hold ", fixed, " + 3 * capacity numbers for a ", rows,
-                  " x ", columns, " matrix, got ", pattern.size(0));
+  STD_TORCH_CHECK(left >= 0 && left % 3 == 0, name, " must hold ", fixed, " + 3 * capacity numbers for a ", rows, " x ",
+                  columns, " matrix, got ", pattern.size(0));
   return left / 3;
 }
 

@@ -21,10 +21,10 @@ template <class T>
 struct LinearBackward {
   SparseMatrix<T> weight;  // (R, C)
   LaneTiles tiling;
-  const T* grad_output;         // (N, R)
-  const T* input;               // (N, C)
-  T* grad_input;                // (N, C) or null
-  T* grad_weight;               // like the weight, or (R, C) when dense_gradient
+  const T* grad_output;  // (N, R)
+  const T* input;        // (N, C)
+  T* grad_input;         // (N, C) or null
+  T* grad_weight;        // like the weight, or (R, C) when dense_gradient
   bool dense_gradient;
   const int32_t* every_column;  // 0, 1, 2, … for dense gradients
   T* input_tiles;               // workspace (tiles, C, lanes)

@@ -1,6 +1,6 @@
 // The sparse linear layer at one SIMD level: whole tiles of inputs against rows of the weight.
-#include "sparsity/gradient.simd.h"
 #include "sparsity/linear.h"
+#include "sparsity/gradient.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
@@ -47,8 +47,7 @@ void backward(const LinearBackward<T>& pass, const Worker& worker) {
   if (pass.grad_input) gather_columns(pass.weight, columns.begin, columns.end);
   wait_for_team(worker);
 
-  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight,
-                                   pass.dense_gradient ? pass.every_column : nullptr};
+  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient ? pass.every_column : nullptr};
   gradient.start(rows.begin, rows.end);
   constexpr int64_t kMostLanes = 96;
   alignas(64) T lanes[kMostLanes];

@@ -13,12 +13,12 @@ namespace lsh {
 template <class Backend>
 struct LinearOp {
   template <class T>
-  static Tensor forward_as(const Tensor& input, const Tensor& weight, const Tensor& pattern,
-                           const OptionalTensor& bias, int64_t rows) {
+  static Tensor forward_as(const Tensor& input, const Tensor& weight, const Tensor& pattern, const OptionalTensor& bias,
+                           int64_t rows) {
     Tensors kept;
     LinearForward<T> pass{};
-    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", false,
-                                             kept);
+    pass.weight =
+        prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", false, kept);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.input = static_cast<const T*>(input.const_data_ptr());
     if (bias) {

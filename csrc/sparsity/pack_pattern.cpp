@@ -33,8 +33,8 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
   for (const int64_t count : row_count) non_zeros += count;
   STD_TORCH_CHECK(non_zeros <= capacity, "mask must keep at most ", capacity,
                   " connections, the capacity of the pattern, got ", non_zeros);
-  STD_TORCH_CHECK(capacity <= std::numeric_limits<int32_t>::max(), "pattern must hold fewer than 2**31 connections, got ",
-                  capacity);
+  STD_TORCH_CHECK(capacity <= std::numeric_limits<int32_t>::max(),
+                  "pattern must hold fewer than 2**31 connections, got ", capacity);
 
   int32_t* header = pattern.mutable_data_ptr<int32_t>();
   header[kMark] = kPatternMark;

@@ -72,8 +72,8 @@ static void multiply_row_vectors(int vectors, const T* value, const int32_t* ind
 }
 
 template <class T>
-static void multiply_row(const T* value, const int32_t* index, int64_t count, const T* x, int64_t stride,
-                         int64_t lanes, T* out) {
+static void multiply_row(const T* value, const int32_t* index, int64_t count, const T* x, int64_t stride, int64_t lanes,
+                         T* out) {
   constexpr int W = kWidth<T>;
   int64_t vectors = lanes / W;
   for (; vectors > kMostVectors; vectors -= kMostVectors) {

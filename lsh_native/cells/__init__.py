@@ -1,4 +1,4 @@
-"""What one step does: the readable definition of a cell, and the operators that run it over time."""
+"""What one step does: the definition of a cell, and the operators that run it over time."""
 
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.lstm import LSTM

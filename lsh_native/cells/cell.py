@@ -1,4 +1,4 @@
-"""What a cell is: the readable definition of one time step, which every kernel is checked against."""
+"""What a cell is: the definition of one time step, which every kernel is checked against."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Cell:
     Attributes:
         name: names the operators, `lsh::{name}_forward` and so on.
         gates: names of the G gates, in the order of the weights' rows.
-        states: names of the S states of a unit; the first is the output and enters the recurrent product.
+        states: names of the S states of a unit; the first is the output and enters the recurrent
+            product.
         activations: how many numbers A per unit a step keeps for its derivatives.
-        step: `step(recurrent, projected, state) -> (activation, next)` with recurrent and projected pre-activations
-            (…, G * H), states (S, …, H), activations (A, …, H): plain torch, any dtype, differentiable to any order.
+        step: `step(recurrent, projected, state) -> (activation, next)` with recurrent and
+            projected pre-activations (…, G * H), states (S, …, H), activations (A, …, H): plain
+            torch, any dtype, differentiable to any order.
     """
 
     name: str

@@ -5,7 +5,8 @@ With a = W x + b_ih + R h + b_hh split into i, f, g, o::
     i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
     c' = f c + i g     h' = o tanh(c')
 
-Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et al., 2000; gate order
+Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et
+    al., 2000; gate order
 and two biases as in `torch.nn.LSTM`.
 """
 
@@ -26,6 +27,4 @@ def _step(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, 
     return torch.stack([i, f, g, o]), torch.stack([o * c.tanh(), c])
 
 
-LSTM = Cell(
-    name="lstm", gates=("i", "f", "g", "o"), states=("h", "c"), activations=4, step=_step
-)
+LSTM = Cell(name="lstm", gates=("i", "f", "g", "o"), states=("h", "c"), activations=4, step=_step)

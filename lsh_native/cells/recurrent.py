@@ -1,4 +1,4 @@
-"""Runs a cell over a sequence: the operators, their gradients, and the plain definition they are checked against."""
+"""Runs a cell over a sequence: the operators, their gradients, and their plain definition."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from lsh_native.cells.cell import Cell
 from lsh_native.cells.lstm import LSTM
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
 
-__all__ = ["LayerWeights", "Run", "Trajectory", "run", "run_definition", "tangent", "tangent_definition"]
+__all__ = [
+    "LayerWeights",
+    "Run",
+    "Trajectory",
+    "run",
+    "run_definition",
+    "tangent",
+    "tangent_definition",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWeights:
     """The matrices of one layer, with their patterns.
 
-    A weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N,), in the pattern's row
-    order. D is the number of micro-steps of a time step, 1 for an LSTM.
+    A weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N,), in
+    the pattern's row order. D is the number of micro-steps of a time step, 1 for an LSTM.
 
     Attributes:
         weight_ih: input weight, (G * H, I) or (N,).
@@ -43,7 +51,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """States and activations of a pass, with the batch as the last axis, padded to P, a multiple of 4.
+    """States and activations of a pass, the batch last and padded to P, a multiple of 4.
 
     Attributes:
         activations: (T * D, A, H, P); columns from B on hold no information.
@@ -104,8 +112,9 @@ def run(
         dense_gradient: weight gradients at every entry instead of those that the pattern keeps.
 
     Returns:
-        Output, final state and trajectory. Gradients flow into input, state, weights and biases through output and
-        final state. Results are the same for every number of threads, bit for bit.
+        Output, final state and trajectory. Gradients flow into input, state, weights and biases
+        through output and final state. Results are the same for every number of threads, bit for
+        bit.
 
     Raises:
         RuntimeError: shapes, dtypes, devices or patterns do not fit, saying which must be what.
@@ -148,7 +157,8 @@ def tangent(
         outputs: whether to return the tangents of every step's output.
 
     Returns:
-        Tangents of the outputs, (T, B, H, K) or empty without `outputs`, and of the final state, (B, S, H, K).
+        Tangents of the outputs, (T, B, H, K) or empty without `outputs`, and of the final state,
+        (B, S, H, K).
     """
     with_input = input_tangent is not None
     result: tuple[Tensor, Tensor] = _ops(cell)["tangent"](
@@ -165,7 +175,7 @@ def tangent(
     return result
 
 
-# ------------------------------------------------------------------------------------------------------- definition
+# ------------------------------------------------------------------------------- definition
 
 
 def run_definition(
@@ -177,7 +187,7 @@ def run_definition(
     bias_ih: Tensor | None = None,
     bias_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The definition of `run` in plain torch, for dense weights that are zero where there is no connection.
+    """The definition of `run` in plain torch, for dense weights with zeros where masked.
 
     Args:
         cell: the cell.
@@ -217,22 +227,24 @@ def tangent_definition(
     bias_hh: Tensor | None = None,
     input_tangent: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The definition of `tangent`: forward-mode differentiation of `run_definition`, one vector at a time."""
+    """The definition of `tangent`: `run_definition` differentiated forwards, vector by vector."""
     inputs, finals = [], []
+
+    def run_from(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        return run_definition(cell, x, s, weight_ih, weight_hh, bias_ih, bias_hh)
+
     for k in range(tangent.shape[-1]):
         direction = tangent[..., k].transpose(0, 1)
         d_input = torch.zeros_like(input) if input_tangent is None else input_tangent[..., k]
-        _, (d_output, d_state) = torch.func.jvp(
-            lambda x, s: run_definition(cell, x, s, weight_ih, weight_hh, bias_ih, bias_hh),
-            (input, state),
-            (d_input, direction),
+        _, (d_output, d_state) = torch.func.jvp(  # type: ignore[misc]
+            run_from, (input, state), (d_input, direction)
         )
         inputs.append(d_output)
         finals.append(d_state.transpose(0, 1))
     return torch.stack(inputs, -1), torch.stack(finals, -1)
 
 
-# ----------------------------------------------------------------------------------------------------- registration
+# ----------------------------------------------------------------------------- registration
 
 
 def _lanes(batch: Any) -> Any:
@@ -279,7 +291,7 @@ def _register(cell: Cell) -> None:
         input_gradient: bool,
         dense_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor, Tensor]:
-        T, B, I = input.shape
+        T, B, size = input.shape
         H, depth = states.shape[2], len(weight_hh)
 
         def like(weight: Tensor, columns: int) -> Tensor:
@@ -287,9 +299,9 @@ def _register(cell: Cell) -> None:
             return weight.new_empty(G * H, columns) if dense else torch.empty_like(weight)
 
         return (
-            input.new_empty(T if input_gradient else 0, B, I),
+            input.new_empty(T if input_gradient else 0, B, size),
             input.new_empty(S, B, H),
-            like(weight_ih, I),
+            like(weight_ih, size),
             [like(weight, H) for weight in weight_hh],
             input.new_empty(G * H if bias else 0),
             input.new_empty(depth if bias else 0, G * H),

@@ -81,7 +81,7 @@ def accumulate_spectrum(
     generator = torch.Generator().manual_seed(seed)
     warmup = _intervals(0, tangent_warmup, every)
     counted = _intervals(tangent_warmup, steps, every)
-    totals, growths, fallbacks = [], [], 0
+    exponents, growths, fallbacks = [], [], 0
     for maps, count in zip(layers, counts, strict=True):
         if initial == "identity":
             tangent = identity_tangent(maps, count)
@@ -91,21 +91,21 @@ def accumulate_spectrum(
         for times in warmup:
             flow.advance(times, counted=False)
         growths.append(torch.stack([flow.advance(times).mean(dim=0) for times in counted]))
-        totals.append(flow.log_growth)
+        exponents.append(flow.exponents)
         fallbacks += flow.fallbacks
 
-    duration = steps - tangent_warmup
+    sequences = torch.cat(exponents, dim=1).numpy(force=True)
+    growth = torch.cat(growths, dim=1).numpy(force=True)
+    growth[:, np.isneginf(sequences).any(axis=0)] = -np.inf
     lengths = np.array([len(times) for times in counted])
     elapsed = lengths.cumsum()
-    growth = torch.cat(growths, dim=1).numpy(force=True)
-    sequences = torch.cat(totals, dim=1).numpy(force=True) / duration
     samples = sequences if len(sequences) > 1 else batch_means(growth, lengths)
     spectrum = Spectrum(
         sequences=sequences,
         layer_sizes=tuple(counts),
         state_sizes=tuple(maps.size for maps in layers),
         convention=replace(convention, base="nat", sorted=False),
-        steps=duration,
+        steps=steps - tangent_warmup,
         tangent_warmup=tangent_warmup,
         every=every,
         initial=initial,

@@ -13,7 +13,6 @@ Source: the program of A. Zheng and E. Shlizerman, "Hyperpruning" (arXiv 2506.07
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -21,8 +20,8 @@ from torch import Tensor
 
 from lsh_native.lyapunov.convention import Convention
 from lsh_native.lyapunov.distance import IncomparableSpectraError
-from lsh_native.lyapunov.finite import require_finite
-from lsh_native.lyapunov.qr_growth import qr_growth
+from lsh_native.lyapunov.finite import NonFiniteTangentError, require_finite
+from lsh_native.lyapunov.qr_growth import QRGrowth
 from lsh_native.lyapunov.spectrum import Spectrum
 from lsh_native.lyapunov.standard_error import standard_errors
 from lsh_native.lyapunov.tangent import TangentFlow, identity_tangent
@@ -101,9 +100,8 @@ def lsh2022_spectrum(
     the start is the identity, so working layer by layer gives the very numbers of the joint
     computation.
 
-    In exact zeros of the diagonal of R it departs from the program, which turns the vector itself
-    into zero: here the exponent is -inf as well, and the vector stays in the basis. It counts exact
-    zeros only as -inf.
+    Only exact zeros on the diagonal of R give -inf, and they turn the vector itself into zero for
+    the rest of the run, as in the program.
 
     Args:
         layers: `(weight_ih, weight_hh, bias_ih, bias_hh)` of each layer from the bottom up, dense,
@@ -129,9 +127,7 @@ def lsh2022_spectrum(
     flows = []
     for layer in layers:
         maps = TransposedHiddenMap(layer, fed)
-        flow = TangentFlow(
-            maps, identity_tangent(maps, maps.size), partial(qr_growth, tolerance=0.0)
-        )
+        flow = TangentFlow(maps, identity_tangent(maps, maps.size), _published_qr)
         for time in range(warmup):
             flow.step(time)
         flow.orthonormalize(counted=False)
@@ -178,6 +174,17 @@ def lsh2022_distance(spectrum: Spectrum, dense: Spectrum) -> float:
         )
     left, right = (np.where(np.isneginf(e.exponents), 0.0, e.exponents) for e in (spectrum, dense))
     return float(np.linalg.norm(left - right))
+
+
+def _published_qr(tangent: Tensor) -> QRGrowth:
+    """The columns times sign(R_jj), where sign(0) is 0."""
+    require_finite(
+        "tangent vectors", tangent, ("sequence", "coordinate", "vector"), NonFiniteTangentError
+    )
+    basis, triangle = torch.linalg.qr(tangent)
+    diagonal = triangle.diagonal(dim1=-2, dim2=-1)
+    growth = diagonal.abs().double().log()
+    return QRGrowth(basis * diagonal.sign().unsqueeze(-2), growth, growth.isneginf())
 
 
 def _check(layers: Sequence[LSTMLayer], inputs: Tensor, steps: int) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lsh_native.lyapunov.finite import NonFiniteTangentError, require_finite
-from lsh_native.lyapunov.qr_growth import qr_growth
+from lsh_native.lyapunov.qr_growth import QRGrowth, qr_growth
 
-Orthonormalizer = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Tangent vectors (B, n, K) to an orthonormal basis (B, n, K) and float64 log growth (B, K)."""
+Orthonormalizer = Callable[[Tensor], QRGrowth]
+"""Tangent vectors (B, n, K) to an orthonormal basis, log growth and losses; see `qr_growth`."""
 
 
 class TangentMap(Protocol):
@@ -135,14 +135,19 @@ class MapJacobian:
 class TangentFlow:
     """K tangent vectors per sequence, moved by the linearised dynamics and kept orthonormal.
 
-    `step` and `orthonormalize` are the whole algorithm of Benettin and of Shimada and Nagashima;
-    the exponents are `log_growth` divided by the number of counted steps.
+    `step` and `orthonormalize` are the whole algorithm.
 
     Args:
         maps: the linearised dynamics.
         tangent: where the vectors start, (B, n, K), orthonormal columns.
-        orthonormalizer: what replaces the vectors by an orthonormal basis and measures their
-            growth.
+        orthonormalizer: what replaces the vectors by an orthonormal basis and measures growth.
+
+    Attributes:
+        tangent: the vectors now, (B, n, K).
+        log_growth: sum of the counted growth ln R_jj, (B, K), float64.
+        counted_steps: how many steps that growth covers.
+        lost_steps: over how many of them a vector was lost among those before it, (B, K).
+        fallbacks: how often `advance` had to break up its interval.
 
     Source: G. Benettin et al., Meccanica 15 (1980) 9-30; I. Shimada and T. Nagashima, Progress of
         Theoretical Physics 61 (1979) 1605-1616.
@@ -152,16 +157,13 @@ class TangentFlow:
         >>> flow = TangentFlow(maps, identity_tangent(maps, 2))
         >>> for time in range(10):
         ...     flow.step(time)
-        ...     growth = flow.orthonormalize()
-        >>> (flow.log_growth / 10).exp()
+        ...     _ = flow.orthonormalize()
+        >>> flow.exponents.exp()
         tensor([[2.0000, 0.5000]], dtype=torch.float64)
     """
 
     def __init__(
-        self,
-        maps: TangentMap,
-        tangent: Tensor,
-        orthonormalizer: Orthonormalizer = qr_growth,
+        self, maps: TangentMap, tangent: Tensor, orthonormalizer: Orthonormalizer = qr_growth
     ) -> None:
         batch, size = maps.batch, maps.size
         if tangent.dim() != 3 or tangent.shape[:2] != (batch, size) or tangent.shape[2] > size:
@@ -171,53 +173,71 @@ class TangentFlow:
             )
         self.maps = maps
         self.tangent = tangent
-        self.log_growth = torch.zeros(
-            batch, tangent.shape[2], dtype=torch.float64, device=tangent.device
-        )
+        shape, device = (batch, tangent.shape[2]), tangent.device
+        self.log_growth = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.lost_steps = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.counted_steps = 0
         self.fallbacks = 0
         self._orthonormalizer = orthonormalizer
+        self._since = 0
         self._time = -1
+
+    @property
+    def exponents(self) -> Tensor:
+        """Growth per counted step, (B, K); -inf for a vector that was lost over most of them.
+
+        One lost step says little: a direction that contracts for a moment below what the dtype can
+        tell from nothing comes back. One that is gone for good is lost in nearly every step.
+        """
+        erased = 2 * self.lost_steps > self.counted_steps
+        return torch.where(erased, -torch.inf, self.log_growth / self.counted_steps)
 
     def step(self, time: int) -> None:
         """Moves the vectors one time step on: Q ← J_time Q."""
         self.tangent = self.maps.apply(time, self.tangent)
+        self._since += 1
         self._time = time
 
-    def orthonormalize(self, *, counted: bool = True) -> Tensor:
-        """Makes the vectors orthonormal; adds, if `counted`, and returns their growth, (B, K)."""
-        try:
-            self.tangent, growth = self._orthonormalizer(self.tangent)
-        except NonFiniteTangentError as error:
-            raise NonFiniteTangentError(f"after time step {self._time}: {error}") from None
-        if counted:
-            self.log_growth = self.log_growth + growth
-        return growth
+    def orthonormalize(self, *, counted: bool = True) -> QRGrowth:
+        """Makes the vectors orthonormal and, if `counted`, adds their growth since last time."""
+        return self._accept(self._measure(), counted)
 
     def advance(self, times: range, *, counted: bool = True) -> Tensor:
         """Takes the steps `times`, orthonormalises at their end and returns the growth, (B, K).
 
         If a vector gets lost among the others or overflows on the way, the flow falls back: it
-        takes the same steps again and orthonormalises after each, so that -inf never means
-        "orthonormalised too seldom".
+        takes the same steps again and orthonormalises after each.
         """
-        start, before = self.tangent, self.log_growth
+        start = self.tangent
         for time in times:
             self.step(time)
+        if len(times) <= 1:
+            return self._accept(self._measure(), counted).log_growth
         try:
-            growth = self.orthonormalize(counted=counted)
-            lost = bool(growth.isneginf().any())
+            result = self._measure()
+            if not result.lost.any():
+                return self._accept(result, counted).log_growth
         except NonFiniteTangentError:
-            lost = True
-            if len(times) == 1:
-                raise
-        if lost and len(times) > 1:
-            self.fallbacks += 1
-            self.tangent, self.log_growth = start, before
-            growth = torch.zeros_like(before)
-            for time in times:
-                self.step(time)
-                growth += self.orthonormalize(counted=counted)
-        return growth
+            pass  # The single steps of the fall-back say whether it was the interval or the map.
+        self.fallbacks += 1
+        self.tangent, self._since = start, 0
+        single = [self.advance(range(time, time + 1), counted=counted) for time in times]
+        return torch.stack(single).sum(dim=0)
+
+    def _measure(self) -> QRGrowth:
+        try:
+            return self._orthonormalizer(self.tangent)
+        except NonFiniteTangentError as error:
+            raise NonFiniteTangentError(f"after time step {self._time}: {error}") from None
+
+    def _accept(self, result: QRGrowth, counted: bool) -> QRGrowth:
+        self.tangent = result.basis
+        if counted:
+            self.log_growth = self.log_growth + result.log_growth
+            self.lost_steps = self.lost_steps + self._since * result.lost
+            self.counted_steps += self._since
+        self._since = 0
+        return result
 
 
 def identity_tangent(maps: TangentMap, count: int) -> Tensor:
@@ -235,4 +255,4 @@ def random_tangent(maps: TangentMap, count: int, generator: torch.Generator) -> 
     gaussian = torch.randn(
         maps.batch, maps.size, count, generator=generator, dtype=torch.float64, device="cpu"
     )
-    return qr_growth(gaussian)[0].to(dtype=maps.dtype, device=maps.device)
+    return qr_growth(gaussian).basis.to(dtype=maps.dtype, device=maps.device)

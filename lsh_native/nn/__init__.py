@@ -1,4 +1,4 @@
-"""Modules to drop in: sparse layers with the names, shapes and results of `torch.nn`, and a language model."""
+"""Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
 from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.language_model import LanguageModel

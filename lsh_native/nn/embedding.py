@@ -16,7 +16,8 @@ __all__ = ["SparseEmbedding"]
 class SparseEmbedding(SparseModule):
     """Looks up rows of a masked table.
 
-    A look-up reads a row as it is, so a mask saves no time here; it makes the table part of a sparse model.
+    A look-up reads a row as it is, so a mask saves no time here; it makes the table part of a
+    sparse model.
 
     Args:
         num_embeddings: V, rows of the table.
@@ -54,7 +55,7 @@ class SparseEmbedding(SparseModule):
         rows = embedding(input, self.weight)
         if self._is_dense("weight"):
             return rows
-        absent = ~embedding(input, self.weight_mask)
+        absent = ~embedding(input, self._full_mask("weight"))
         if self.gradient == "dense":
             return rows - (rows.detach() * absent)
         return rows.masked_fill(absent, 0)
@@ -63,7 +64,8 @@ class SparseEmbedding(SparseModule):
     def from_dense(cls, module: nn.Embedding, density: float = 1.0) -> Self:
         """A copy of a dense table that keeps the share `density` of largest magnitudes."""
         weight = module.weight
-        result = cls(*weight.shape, device=weight.device, dtype=weight.dtype)
+        rows, columns = weight.shape
+        result = cls(rows, columns, weight.device, weight.dtype)
         result.load_state_dict(module.state_dict())
         result._keep_largest(density)
         return result
@@ -71,10 +73,11 @@ class SparseEmbedding(SparseModule):
     def to_dense(self) -> nn.Embedding:
         """The same function as a `torch.nn.Embedding`, with zeros where there is no connection."""
         weight = self.masked_weight("weight").detach().clone()
-        return nn.Embedding.from_pretrained(weight, freeze=False)
+        return nn.Embedding(self.num_embeddings, self.embedding_dim, _weight=weight)
 
     def _dense_kernel(self) -> str:
         return "torch's look-up"
 
     def extra_repr(self) -> str:
+        """Sizes and density."""
         return f"{self.num_embeddings}, {self.embedding_dim}, density={self.density():.4g}"

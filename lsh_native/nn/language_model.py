@@ -21,9 +21,11 @@ class LanguageModel(nn.Module):
         embedding_size: E.
         hidden_size: H.
         num_layers: L.
-        dropout: probability of dropping an embedding, an output between layers, and a last output, in training.
+        dropout: probability of dropping an embedding, an output between layers, and a last output,
+            in training.
         tied: whether the decoder's weight is the embedding's; needs E = H.
-        init_range: weights are drawn uniformly from ± this, the decoder's bias is zero; None keeps each layer's own.
+        init_range: weights are drawn uniformly from ± this, the decoder's bias is zero; None keeps
+            each layer's own.
         dtype: float32 or float64.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The dynamics of one recurrent layer, linearised along a trajectory and applied without forming a Jacobian."""
+"""The dynamics of one recurrent layer along a trajectory, applied without forming a Jacobian."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ __all__ = ["LayerTangent"]
 class LayerTangent:
     """The maps d state_t → d state_{t+1} of one layer, its inputs held fixed.
 
-    The state of a unit is all that the cell carries, for an LSTM h and c, so n = S * H, state by state.
+    The state of a unit is all that the cell carries, for an LSTM h and c, so n = S * H, state by
+    state.
 
     Args:
         cell: the cell of the layer.
         trajectory: of the T steps to cover.
-        weights: those the trajectory was made with; packed recurrent weights spare every product a gather.
+        weights: those the trajectory was made with; packed recurrent weights spare every product a
+            gather.
         hidden: H.
 
     Attributes:
@@ -29,7 +31,9 @@ class LayerTangent:
         device: of the tangent vectors.
     """
 
-    def __init__(self, cell: Cell, trajectory: Trajectory, weights: LayerWeights, hidden: int) -> None:
+    def __init__(
+        self, cell: Cell, trajectory: Trajectory, weights: LayerWeights, hidden: int
+    ) -> None:
         self._cell, self._trajectory, self._weights = cell, trajectory, weights
         self._hidden, self._depth = hidden, len(weights.weight_hh)
         self.steps: int = trajectory.activations.shape[0] // self._depth

@@ -68,12 +68,13 @@ class SparseLinear(SparseModule):
             return linear(input, self.weight, self.bias)
         if input.shape[-1] != self.in_features:
             raise ValueError(
-                f"the last dimension of input must be {self.in_features}, got shape {tuple(input.shape)}"
+                f"the last dimension of input must be {self.in_features}, "
+                f"got shape {tuple(input.shape)}"
             )
         output = sparse_linear(
             input.reshape(-1, self.in_features),
             self.weight,
-            self.weight_pattern,
+            self._pattern("weight"),
             self.bias,
             self.out_features,
             dense_gradient=self.gradient == "dense",
@@ -111,6 +112,7 @@ class SparseLinear(SparseModule):
         return result
 
     def extra_repr(self) -> str:
+        """Sizes and density."""
         return (
             f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, "
             f"density={self.density():.4g}"

@@ -22,8 +22,9 @@ State = tuple[Tensor, Tensor]
 class SparseLSTM(SparseModule):
     """Applies a stack of long short-term memory layers whose weights may be sparse.
 
-    Constructor, parameter names, shapes, defaults and results are those of `torch.nn.LSTM`; equations and gate order
-    stand in `lsh_native.cells.lstm`. A stack without masks runs torch's own dense LSTM.
+    Constructor, parameter names, shapes, defaults and results are those of `torch.nn.LSTM`;
+    equations and gate order stand in `lsh_native.cells.lstm`. A stack without masks runs torch's
+    own dense LSTM.
 
     Args:
         input_size: I.
@@ -95,14 +96,17 @@ class SparseLSTM(SparseModule):
         rows = 4 * hidden_size
         for layer in range(num_layers):
             columns = input_size if layer == 0 else hidden_size
-            shapes = {"weight_ih": (rows, columns), "weight_hh": (rows, hidden_size)}
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (rows, columns),
+                "weight_hh": (rows, hidden_size),
+            }
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             for name, shape in shapes.items():
                 self.register_parameter(
                     f"{name}_l{layer}", nn.Parameter(torch.empty(shape, **options))
                 )
-        self.maskable = tuple(  # type: ignore[misc]
+        self.maskable = tuple(
             f"{name}_l{layer}" for layer in range(num_layers) for name in ("weight_ih", "weight_hh")
         )
         self.reset_parameters()
@@ -144,8 +148,16 @@ class SparseLSTM(SparseModule):
         h0, c0 = self._initial_state(x, hx, single)
         if self._is_dense(*self.maskable):
             weights = [weight for layer in self.all_weights for weight in layer]
-            output, h, c = torch._VF.lstm(  # type: ignore[attr-defined]
-                x, (h0, c0), weights, self.bias, self.num_layers, self.dropout, self.training, False, False
+            output, h, c = torch._VF.lstm(
+                x,
+                (h0, c0),
+                weights,
+                self.bias,
+                self.num_layers,
+                self.dropout,
+                self.training,
+                False,
+                False,
             )
         else:
             runs = self._run_layers(x, h0, c0, self.dropout if self.training else 0.0)
@@ -210,7 +222,9 @@ class SparseLSTM(SparseModule):
         expected = (shape[0], shape[2]) if single else shape
         for name, state in zip(("h", "c"), hx, strict=True):
             if tuple(state.shape) != expected:
-                raise ValueError(f"the initial {name} must have shape {expected}, got {tuple(state.shape)}")
+                raise ValueError(
+                    f"the initial {name} must have shape {expected}, got {tuple(state.shape)}"
+                )
             if state.dtype != x.dtype or state.device != x.device:
                 raise ValueError(
                     f"the initial {name} must be {x.dtype} on {x.device} like the input, "
@@ -219,7 +233,8 @@ class SparseLSTM(SparseModule):
         h0, c0 = hx
         return (h0.unsqueeze(1), c0.unsqueeze(1)) if single else (h0, c0)
 
-    # ------------------------------------------------------------------------------------------- dynamics
+    # -------------------------------------------------------------------------------------------
+    # dynamics
 
     @torch.no_grad()
     def tangent_maps(
@@ -240,10 +255,9 @@ class SparseLSTM(SparseModule):
         maps = []
         for layer, passed in enumerate(self._run_layers(x, h0, c0, 0.0)):
             name = f"weight_hh_l{layer}"
-            mask, weight = self.masks()[name], self.get_parameter(name)
             packed = LayerWeights(
                 weight_ih=self.get_parameter(f"weight_ih_l{layer}"),
-                weight_hh=(weight[mask],),
+                weight_hh=(self.get_parameter(name)[self._full_mask(name)],),
                 pattern_ih=self._pattern(f"weight_ih_l{layer}"),
                 pattern_hh=(self._pattern(name),),
             )
@@ -267,12 +281,13 @@ class SparseLSTM(SparseModule):
         """What the first layer is fed for `inputs`, (T, B, I)."""
         return self._time_major(inputs)
 
-    # --------------------------------------------------------------------------------------- dense and back
+    # --------------------------------------------------------------------------------------- dense
+    # and back
 
     @classmethod
     def from_dense(cls, module: nn.LSTM, density: float = 1.0) -> Self:
-        """A copy of a dense stack that keeps the share `density` of each weight's largest magnitudes."""
-        weight = module.weight_ih_l0
+        """A copy of a dense stack that keeps the share `density` of largest weights of each."""
+        weight = module.get_parameter("weight_ih_l0")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the dense module has warned already
             result = cls(
@@ -308,7 +323,9 @@ class SparseLSTM(SparseModule):
             )
         with torch.no_grad():
             for name, parameter in result.named_parameters():
-                dense = self.masked_weight(name) if name in self.maskable else self.get_parameter(name)
+                dense = (
+                    self.masked_weight(name) if name in self.maskable else self.get_parameter(name)
+                )
                 parameter.copy_(dense)
         return result.train(self.training)
 
@@ -318,6 +335,7 @@ class SparseLSTM(SparseModule):
         return "sparse kernel with a full pattern, as another weight of the stack is masked"
 
     def extra_repr(self) -> str:
+        """What differs from the defaults."""
         parts = [f"{self.input_size}, {self.hidden_size}"]
         if self.num_layers != 1:
             parts.append(f"num_layers={self.num_layers}")

@@ -1,9 +1,9 @@
-"""What all sparse modules share: masks over named weights, the patterns that kernels read, and what they say of it."""
+"""What all sparse modules share: masks over named weights, and the patterns that kernels read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +17,25 @@ __all__ = ["SparseModule"]
 class SparseModule(nn.Module):
     """A module whose weights may be masked.
 
-    Weights stay dense parameters with `torch.nn`'s names and shapes; what a mask leaves out is neither read nor given a
-    gradient. For a weight `w` with a mask, the buffer `w_mask` (bool) travels in the state dict. A weight without one is
-    fully connected, so that a module that was never masked has exactly `torch.nn`'s state dict.
+    Weights stay dense parameters with `torch.nn`'s names and shapes; what a mask leaves out is
+    neither read nor given a gradient. For a weight `w` with a mask, the buffer `w_mask` (bool)
+    travels in the state dict. A weight without one is fully connected, so that a module that was
+    never masked has exactly `torch.nn`'s state dict.
 
     Attributes:
-        gradient: `"masked"` for gradients where there is a connection, `"dense"` for gradients at every entry of a
-            masked weight, as growth by gradient and the clipping of dense gradient norms need them.
+        gradient: `"masked"` for gradients where there is a connection, `"dense"` for gradients at
+            every entry of a masked weight, as growth by gradient and the clipping of dense
+            gradient norms need them.
     """
 
-    maskable: ClassVar[tuple[str, ...]] = ()  # set per instance where names depend on the arguments
+    maskable: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
         self.gradient: str = "masked"
 
     def _init_masks(self, density: float) -> None:
-        """Called once by a subclass when its parameters exist; draws uniform masks of exact count below density 1."""
+        """For a subclass to call when its parameters exist; draws masks below density 1."""
         if not 0.0 <= density <= 1.0:
             raise ValueError(f"density must be in [0, 1], got {density}")
         for name in self.maskable:
@@ -66,10 +68,12 @@ class SparseModule(nn.Module):
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Sets the masks of the weights named; the others keep theirs.
 
-        Weights are left as they are: an entry outside its mask is not read, and comes back if the mask does.
+        Weights are left as they are: an entry outside its mask is not read, and comes back if the
+        mask does.
 
         Args:
-            masks: bool tensors of the weights' shapes, on any device, by parameter name, for example `weight_hh_l0`.
+            masks: bool tensors of the weights' shapes, on any device, by parameter name, for
+                example `weight_hh_l0`.
 
         Raises:
             KeyError: a name that is no maskable weight.
@@ -89,11 +93,13 @@ class SparseModule(nn.Module):
             raise TypeError(f"the mask of {name} must be a bool tensor, got {kind}")
         shape = self.get_parameter(name).shape
         if mask.shape != shape:
-            raise ValueError(f"the mask of {name} must have shape {tuple(shape)}, got {tuple(mask.shape)}")
+            raise ValueError(
+                f"the mask of {name} must have shape {tuple(shape)}, got {tuple(mask.shape)}"
+            )
 
     def _set_mask(self, name: str, mask: Tensor) -> None:
         device = self.get_parameter(name).device
-        kept = getattr(self, f"{name}_mask")
+        kept = self._mask(name)
         if kept is None or kept.device != device:
             setattr(self, f"{name}_mask", mask.to(device, copy=True))
         else:
@@ -102,7 +108,7 @@ class SparseModule(nn.Module):
 
     def _pack(self, name: str) -> None:
         """Brings a pattern up to date with its mask, in place while the capacity lasts."""
-        mask = getattr(self, f"{name}_mask")
+        mask = self._full_mask(name)
         rows, columns = mask.shape
         count = int(mask.sum())
         if count == mask.numel():
@@ -120,7 +126,7 @@ class SparseModule(nn.Module):
         """The weight's pattern; a full one where it has no mask."""
         pattern: Tensor | None = getattr(self, f"{name}_pattern")
         if pattern is None:
-            return pack_pattern(torch.ones_like(self.get_parameter(name), dtype=torch.bool))
+            return pack_pattern(self._full_mask(name))
         return pattern
 
     def _is_dense(self, *names: str) -> bool:
@@ -128,13 +134,20 @@ class SparseModule(nn.Module):
         return all(getattr(self, f"{name}_pattern") is None for name in names)
 
     def masks(self) -> dict[str, Tensor]:
-        """The mask of every maskable weight, by parameter name; all true where none was set. Not to be written."""
-        return {
-            name: torch.ones_like(self.get_parameter(name), dtype=torch.bool)
-            if getattr(self, f"{name}_mask") is None
-            else getattr(self, f"{name}_mask")
-            for name in self.maskable
-        }
+        """The mask of each maskable weight by name; all true where none was set.
+
+        Not to be written: kernels learn of new masks through `set_masks`.
+        """
+        return {name: self._full_mask(name) for name in self.maskable}
+
+    def _mask(self, name: str) -> Tensor | None:
+        """The weight's mask, None where none was set."""
+        mask: Tensor | None = getattr(self, f"{name}_mask")
+        return mask
+
+    def _full_mask(self, name: str) -> Tensor:
+        mask = self._mask(name)
+        return torch.ones_like(self.get_parameter(name), dtype=torch.bool) if mask is None else mask
 
     def density(self) -> float:
         """Share of the maskable weights' entries that is connected, in [0, 1]."""
@@ -144,7 +157,7 @@ class SparseModule(nn.Module):
     def masked_weight(self, name: str) -> Tensor:
         """A weight with zeros where it is not connected."""
         weight = self.get_parameter(name)
-        mask = getattr(self, f"{name}_mask")
+        mask = self._mask(name)
         return weight if mask is None else weight.masked_fill(~mask, 0)
 
     def explain(self) -> str:
@@ -169,7 +182,7 @@ class SparseModule(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any
     ) -> None:
-        """Accepts masks that this module does not have yet, and the keys of `torch.nn.utils.prune`."""
+        """Accepts masks that this module lacks so far, and the keys of `torch.nn.utils.prune`."""
         for name in self.maskable:
             original = state_dict.pop(f"{prefix}{name}_orig", None)
             if original is not None:
@@ -180,9 +193,13 @@ class SparseModule(nn.Module):
             mask = mask if mask.dtype == torch.bool else mask != 0
             state_dict[f"{prefix}{name}_mask"] = mask
             self._check_mask(name, mask)
-            if getattr(self, f"{name}_mask") is None:
-                setattr(self, f"{name}_mask", torch.empty_like(mask, device=self.get_parameter(name).device))
+            if self._mask(name) is None:
+                setattr(
+                    self,
+                    f"{name}_mask",
+                    torch.empty_like(mask, device=self.get_parameter(name).device),
+                )
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
         for name in self.maskable:
-            if getattr(self, f"{name}_mask") is not None:
+            if self._mask(name) is not None:
                 self._pack(name)

@@ -11,8 +11,8 @@ from typing import Any
 
 
 def half_and_one(count: int) -> int:
-    """Return ⌊n/2⌋ + 1, the published rule; 1 and 2 candidates stay."""
-    return min(count, count // 2 + 1)
+    """Return ⌊n/2⌋ + 1, the published rule; one candidate stays, and so do two."""
+    return count // 2 + 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -233,7 +233,11 @@ class Runner(Protocol):
 
 
 Distance = Callable[[SpectrumRecord, SpectrumRecord], float]
-"""How far a candidate's spectrum (first) lies from the reference's (second)."""
+"""How far a candidate's spectrum (first) lies from the reference's (second).
+
+Raises `Diverged`, or returns a number that is not finite, where it cannot be said; that ends the
+trial.
+"""
 
 
 def _check_epoch(epoch: int, seconds: float) -> None:

@@ -15,7 +15,8 @@ def refuse_forward_mode(*tensors: Tensor | None) -> None:
     torch has no forward-mode rule for custom operators: it would hand on a tangent of zero.
 
     Raises:
-        NotImplementedError: a tensor is a dual tensor of `torch.func.jvp` or `torch.autograd.forward_ad`.
+        NotImplementedError: a tensor is a dual tensor of `torch.func.jvp` or
+            `torch.autograd.forward_ad`.
     """
     if torch.compiler.is_compiling() or forward_ad._current_level < 0:
         return

@@ -26,7 +26,8 @@ def sparse_linear(
 
     Args:
         input: (N, C), float32 or float64.
-        weight: (R, C) dense, of which the pattern's entries are read, or packed values in the pattern's row order.
+        weight: (R, C) dense, of which the pattern's entries are read, or packed values in the
+            pattern's row order.
         pattern: of the weight, see `lsh_native.sparsity.pattern`.
         bias: (R,) or None.
         rows: R.
@@ -83,7 +84,12 @@ def _forward_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _forward_gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     input, weight, pattern = ctx.saved_tensors
     d_input, d_weight = torch.ops.lsh.sparse_linear_backward.default(
-        grad_output.contiguous(), input, weight, pattern, ctx.needs_input_grad[0], ctx.dense_gradient
+        grad_output.contiguous(),
+        input,
+        weight,
+        pattern,
+        ctx.needs_input_grad[0],
+        ctx.dense_gradient,
     )
     return (
         d_input if ctx.needs_input_grad[0] else None,
@@ -101,14 +107,16 @@ def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, T
 
 
 def _backward_gradient(ctx: Any, dd_input: Tensor, dd_weight: Tensor) -> tuple[Any, ...]:
-    """Gradients of d_input = g W and d_weight = gᵀ x: the same two products again, with dd_weight in W's place."""
+    """Gradients of d_input = g W and d_weight = gᵀ x: the same products, dd_weight in W's place."""
     grad_output, input, weight, pattern = ctx.saved_tensors
     rows = grad_output.shape[1]
     dd_weight = dd_weight.contiguous()
     if ctx.dense_gradient:
         d_grad_output, d_input = input @ dd_weight.mT, grad_output @ dd_weight
     else:
-        d_grad_output = torch.ops.lsh.sparse_linear.default(input, dd_weight, pattern, None, rows, False)
+        d_grad_output = torch.ops.lsh.sparse_linear.default(
+            input, dd_weight, pattern, None, rows, False
+        )
         d_input, _ = torch.ops.lsh.sparse_linear_backward.default(
             grad_output, input, dd_weight, pattern, True, False
         )

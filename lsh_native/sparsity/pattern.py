@@ -9,7 +9,8 @@ Layout, with R rows, C columns, N non-zeros and room for `capacity` of them::
     rows            capacity  ascending within a column
     sources         capacity  where the k-th non-zero in column order stands in row order
 
-A tensor sized by capacity lets a mask change in place, so that shapes, and with them compiled code, stay as they are.
+A tensor sized by capacity lets a mask change in place, so that shapes, and with them compiled
+code, stay as they are.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def pack_pattern_(pattern: Tensor, mask: Tensor) -> Tensor:
         `pattern`.
 
     Raises:
-        RuntimeError: the mask keeps more connections than the capacity, or the tensors do not fit each other.
+        RuntimeError: the mask keeps more connections than the capacity, or the tensors do not fit
+            each other.
     """
     _check_mask(mask)
     mask = mask.detach().cpu().contiguous()
@@ -147,12 +149,14 @@ def pattern_parts(pattern: Tensor) -> PatternParts:
         )
     mark, version, rows, columns, non_zeros, capacity = pattern[:6].tolist()
     if mark != _MARK or version != _VERSION:
-        raise ValueError(f"pattern must be a packed pattern of version {_VERSION}, got other content")
+        raise ValueError(
+            f"pattern must be a packed pattern of version {_VERSION}, got other content"
+        )
     sizes = [_HEADER, rows + 1, capacity, columns + 1, capacity, capacity]
     if min(rows, columns, non_zeros) < 0 or non_zeros > capacity or sum(sizes) != pattern.numel():
         raise ValueError(
-            f"pattern must hold {sum(sizes)} numbers for {rows} x {columns} with room for {capacity}, "
-            f"got {pattern.numel()} with {non_zeros} non-zeros"
+            f"pattern must hold {sum(sizes)} numbers for {rows} x {columns} with room for "
+            f"{capacity}, got {pattern.numel()} with {non_zeros} non-zeros"
         )
     _, row_offsets, column_of, column_offsets, row_of, source = pattern.split(sizes)
     return PatternParts(

@@ -59,9 +59,18 @@ class EpochResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """Weights and masks by name, as they were evaluated after an epoch."""
+    """A model as it was evaluated after an epoch.
+
+    Args:
+        epoch: Epochs trained.
+        valid_loss: Nats per token.
+        state: The model's weights and masks, as `model_state` names them.
+    """
 
     epoch: int
     valid_loss: float
-    weights: Mapping[str, Tensor]
-    masks: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+
+    def measures(self) -> dict[str, int | float]:
+        """What JSON can hold of it."""
+        return {"epoch": self.epoch, "valid_loss": self.valid_loss}

@@ -16,6 +16,7 @@ from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lsh_native.training.evaluate import evaluate, perplexity
+from lsh_native.training.model import load_model_state_, model_state
 from lsh_native.training.optim import (
     AveragedSGD,
     averaged_parameters,
@@ -62,7 +63,7 @@ class Trainer:
             model as it was evaluated once averaging has started.
         steps_per_epoch: Steps in an epoch.
         history: The results of all epochs trained.
-        best: The weights of lowest validation loss so far.
+        best: The model of lowest validation loss so far, averaged weights included.
 
     Raises:
         ValueError: The training text is shorter than one window.
@@ -144,7 +145,7 @@ class Trainer:
             self._require_finite(f"sum of {name}", weight.sum().item())
         topology = {} if self.topology is None else self.topology.state_dict()
         parts: dict[str, Mapping[str, Tensor]] = {
-            "weight": self._weights,
+            "model": model_state(self.model),
             "optimizer": {
                 f"{key}.{name}": value
                 for name, weight in self._weights.items()
@@ -153,8 +154,7 @@ class Trainer:
             "state": {str(index): part for index, part in enumerate(self._state or ())},
             "random": self._random.state_dict(),
             "topology": {k: value for k, value in topology.items() if isinstance(value, Tensor)},
-            "best.weight": self.best.weights if self.best else {},
-            "best.mask": self.best.masks if self.best else {},
+            "best": self.best.state if self.best else {},
         }
         save_checkpoint(
             path,
@@ -170,8 +170,7 @@ class Trainer:
                 "topology": {
                     k: value for k, value in topology.items() if not isinstance(value, Tensor)
                 },
-                "best": self.best
-                and {"epoch": self.best.epoch, "valid_loss": self.best.valid_loss},
+                "best": self.best.measures() if self.best else None,
             },
         )
 
@@ -184,22 +183,19 @@ class Trainer:
                 and seed. The trainer is as it was before.
         """
         tensors, metadata = load_checkpoint(path, expected=self._identity)
-        stored = _part(tensors, "weight")
-        averages = _part(tensors, "optimizer")
+        model = _part(tensors, "model")
         device = self._valid.device
         random = RandomStream(0, device)
         try:
-            _require_layout(stored, self._weights)
+            _require_layout(model, model_state(self.model))
             random.load_state_dict(_part(tensors, "random"))
             if self.topology is not None:
                 self.topology.load_state_dict(_part(tensors, "topology") | metadata["topology"])
         except ValueError as error:
             raise CheckpointError(f"{path} does not fit: {error}") from error
         self.optimizer.state.clear()
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(stored[name])
-        for name, value in averages.items():
+        load_model_state_(self.model, model)
+        for name, value in _part(tensors, "optimizer").items():
             key, _, weight_name = name.partition(".")
             self.optimizer.state[self._weights[weight_name]][key] = value.to(device)
         state = _part(tensors, "state")
@@ -209,11 +205,7 @@ class Trainer:
         self.history = [EpochResult(**result) for result in metadata["history"]]
         self.best = None
         if metadata["best"]:
-            self.best = Snapshot(
-                **metadata["best"],
-                weights=_part(tensors, "best.weight", device),
-                masks=_part(tensors, "best.mask", device),
-            )
+            self.best = Snapshot(**metadata["best"], state=_part(tensors, "best", device))
         self._intact = True
 
     def _train_step(self, window: Window) -> float:
@@ -284,12 +276,8 @@ class Trainer:
         return result
 
     def _snapshot(self, valid_loss: float) -> Snapshot:
-        return Snapshot(
-            epoch=self.epoch + 1,
-            valid_loss=valid_loss,
-            weights={name: w.detach().clone() for name, w in self._weights.items()},
-            masks={} if self.topology is None else self.topology.masks(),
-        )
+        state = {name: tensor.clone() for name, tensor in model_state(self.model).items()}
+        return Snapshot(epoch=self.epoch + 1, valid_loss=valid_loss, state=state)
 
     def _learning_rate(self, step: int) -> float:
         done = self.epoch * self.steps_per_epoch + step
@@ -328,10 +316,10 @@ def _part(
     }
 
 
-def _require_layout(stored: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    if stored.keys() != weights.keys():
-        raise ValueError(f"the weights must be {sorted(weights)}, got {sorted(stored)}")
-    for name, weight in weights.items():
-        there, here = (f"{tuple(w.shape)} of {w.dtype}" for w in (stored[name], weight))
+def _require_layout(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    if stored.keys() != own.keys():
+        raise ValueError(f"the model's tensors must be {sorted(own)}, got {sorted(stored)}")
+    for name in own:
+        there, here = (f"{tuple(t.shape)} of {t.dtype}" for t in (stored[name], own[name]))
         if there != here:
             raise ValueError(f"{name} must be {here}, got {there}")

@@ -81,9 +81,9 @@ def test_flow_keeps_the_product_of_the_factors():
 def test_uncounted_growth_is_returned_and_not_added():
     flow = flow_of(gaussian(1, 3, 3))
     flow.step(0)
-    growth = flow.orthonormalize(counted=False)
-    assert growth.isfinite().all()
+    assert flow.orthonormalize(counted=False).log_growth.isfinite().all()
     assert (flow.log_growth == 0).all()
+    assert flow.counted_steps == 0
 
 
 def test_an_interval_gives_the_growth_of_its_steps():
@@ -92,6 +92,7 @@ def test_an_interval_gives_the_growth_of_its_steps():
     growth = sum(often.advance(range(time, time + 1)) for time in range(6))
     torch.testing.assert_close(seldom.advance(range(6)), growth)
     torch.testing.assert_close(seldom.log_growth, growth)
+    torch.testing.assert_close(seldom.exponents, growth / 6)
     torch.testing.assert_close(seldom.tangent, often.tangent)
     assert seldom.fallbacks == often.fallbacks == 0
 
@@ -124,9 +125,23 @@ def test_underflow_within_an_interval_makes_it_fall_back():
     assert flow.fallbacks == 1
 
 
-def test_true_loss_stays_minus_infinity():
+def test_what_is_lost_for_good_is_minus_infinity():
     flow = flow_of(torch.diag(torch.tensor([2.0, 0.0])).expand(4, 2, 2))
-    assert flow.advance(range(4)).tolist() == [[pytest.approx(4 * math.log(2)), -math.inf]]
+    flow.advance(range(4))
+    assert flow.lost_steps.tolist() == [[0, 4]]
+    assert flow.exponents.tolist() == [[pytest.approx(math.log(2)), -math.inf]]
+
+
+def test_what_is_lost_for_a_moment_comes_back():
+    jacobians = torch.diag(torch.tensor([2.0, 0.5])).repeat(100, 1, 1)
+    jacobians[7, 1, 1] = 0.0
+    flow = flow_of(jacobians)
+    flow.advance(range(100))
+    assert flow.lost_steps.tolist() == [[0, 1]]
+    # The step counts as a growth of ε times the longest column, 2.
+    lost = math.log(2 * torch.finfo(torch.float32).eps)
+    expected = (99 * math.log(0.5) + lost) / 100
+    assert flow.exponents.tolist() == [[pytest.approx(math.log(2)), pytest.approx(expected)]]
 
 
 def test_divergence_says_when():

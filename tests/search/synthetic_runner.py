@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from lsh_native.search.rounds import Rounds
 from lsh_native.search.sampler import RandomSampler
 from lsh_native.search.space import Space

@@ -1,6 +1,9 @@
+"""Published eliminations and budgets, and what every plan owes."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lsh_native.search.result import Budget
 from lsh_native.search.rounds import Rounds, Rung, half_and_one
 

@@ -1,11 +1,14 @@
+"""Scores of small pools, known beforehand."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
 from lsh_native.search.score import SCORES, loss, lyapunov, rank_mean
 from lsh_native.search.space import Space
 from lsh_native.search.trial import EpochRecord, Measurement
-from numpy.testing import assert_array_equal
 
 
 def measured(losses, distances):

@@ -1,9 +1,12 @@
+"""Candidates that are written differently and are the same, and spaces of them."""
+
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lsh_native.pruning import catalogue
 from lsh_native.search.space import ACTIVE, FIELDS, NAMES, Candidate, Interval, Space
 

@@ -1,3 +1,5 @@
+"""What is written comes back, and every bad file is named."""
+
 import errno
 import math
 import os

@@ -1,3 +1,5 @@
+"""Whole studies over a runner that trains nothing."""
+
 import math
 from collections import Counter
 from dataclasses import replace
@@ -29,7 +31,7 @@ from lsh_native.search.score import SCORES
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.study import trial_seed
-from lsh_native.search.trial import EpochRecord, State, TrialFault
+from lsh_native.search.trial import State, TrialFault
 
 SMALL = Space(initial=("uniform",), drop=("set",), redistribute=("none",))  # 6 candidates
 

@@ -1,3 +1,5 @@
+"""The loss of a text against a plain loop, however the text is cut."""
+
 import math
 from itertools import pairwise
 

@@ -1,3 +1,5 @@
+"""Plain and averaged SGD against traces computed by hand."""
+
 import math
 
 import pytest

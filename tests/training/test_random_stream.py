@@ -1,3 +1,5 @@
+"""Random numbers that belong to one owner."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""A recipe: its ranges, its learning rate, its hash."""
+
 import math
 
 import pytest

@@ -32,8 +32,8 @@ struct Lstm {
   }
 
   template <class V>
-  LSH_INLINE void tangent(const V (&activation)[4], const V (&state)[2], const V (&next)[2],
-                          const V (&d_recurrent)[4], const V (&d_input)[4], const V (&d_state)[2], V (&d_next)[2]) {
+  LSH_INLINE void tangent(const V (&activation)[4], const V (&state)[2], const V (&next)[2], const V (&d_recurrent)[4],
+                          const V (&d_input)[4], const V (&d_state)[2], V (&d_next)[2]) {
     const V i = activation[0], f = activation[1], g = activation[2], o = activation[3];
     const V tanh_c = tanh(next[1]);
     const V d_i = i * (1 - i) * (d_recurrent[0] + d_input[0]);

@@ -1,0 +1,299 @@
+// The recurrence over time on a device, written once for every cell (see cell.h, recurrence.h): the plain version.
+//
+// One launch per micro-step, one thread per (unit, batch item); every sum is made by one thread in a fixed order, so
+// results do not change from run to run. Bound by launches and by gathers; correct for every shape and pattern.
+#pragma once
+
+#include "cells/cell.h"
+#include "cells/launchers.h"
+#include "common/launch.cuh"
+#include "sparsity/product.cuh"
+
+namespace lsh {
+namespace device {
+
+template <class Cell, class T>
+struct Recurrent {
+  static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+
+  static cudaError_t forward(const ForwardPass<T>& pass, cudaStream_t stream);
+  static cudaError_t backward(const BackwardPass<T>& pass, cudaStream_t stream);
+  static cudaError_t tangent(const TangentPass<T>& pass, cudaStream_t stream);
+};
+
+// rows (S, B, H) -> lanes (S, H, P), padding lanes zero.
+template <class T>
+__global__ void rows_to_lanes(const T* rows, int64_t states, int64_t batch, int64_t hidden, int64_t lanes, T* out) {
+  const int64_t item = this_item();
+  if (item >= states * hidden * lanes) return;
+  const int64_t b = item % lanes, u = item / lanes % hidden, s = item / lanes / hidden;
+  out[item] = b < batch && rows ? rows[(s * batch + b) * hidden + u] : T(0);
+}
+
+template <class T>
+__global__ void lanes_to_rows(const T* in, int64_t states, int64_t batch, int64_t hidden, int64_t lanes, T* rows) {
+  const int64_t item = this_item();
+  if (item >= states * batch * hidden) return;
+  const int64_t u = item % hidden, b = item / hidden % batch, s = item / hidden / batch;
+  rows[item] = in[(s * hidden + u) * lanes + b];
+}
+
+template <class Cell, class T>
+__global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d) {
+  constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  const Layer<T>& layer = pass.layer;
+  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, I = layer.input_size;
+  const int64_t item = this_item();
+  if (item >= H * P) return;
+  const int64_t u = item / P, b = item % P, t = step / layer.depth;
+  const T* state = pass.states + step * S * H * P;
+  T recurrent[G], input[G], before[S], active[A], after[S];
+  for (int g = 0; g < G; ++g) {
+    const int64_t row = g * H + u;
+    recurrent[g] = multiply_row(recurrent_weight, row, [&](int64_t column) { return state[column * P + b]; });
+    if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
+    input[g] = 0;
+    if (d == 0) {
+      if (b < B) {
+        const T* x = pass.input + (t * B + b) * I;
+        input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column]; });
+      }
+      if (layer.input_bias) input[g] += layer.input_bias[row];
+    }
+  }
+  for (int s = 0; s < S; ++s) before[s] = state[(s * H + u) * P + b];
+  Cell().forward(recurrent, input, before, active, after);
+  for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = active[a];
+  for (int s = 0; s < S; ++s) pass.states[(((step + 1) * S + s) * H + u) * P + b] = after[s];
+  if (d == layer.depth - 1 && b < B) pass.output[(t * B + b) * H + u] = after[0];
+}
+
+template <class Cell, class T>
+cudaError_t Recurrent<Cell, T>::forward(const ForwardPass<T>& pass, cudaStream_t stream) {
+  const Layer<T>& layer = pass.layer;
+  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, steps = layer.steps * layer.depth;
+  rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.state, S, B, H, P, pass.states);
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t d = step % layer.depth;
+    forward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, layer.recurrent_weight[d], step, d);
+  }
+  lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.states + steps * S * H * P, S, B, H, P,
+                                                                pass.final_state);
+  return cudaGetLastError();
+}
+
+// -------------------------------------------------------------------------------------------------------- backward
+
+// Gate gradients are kept per micro-step as (D, T, G * H, P) in the memory that lane tiles take on the CPU; it is
+// large enough, as tiles hold at least P lanes a step.
+template <class T>
+struct GateGradients {
+  T* recurrent;
+  T* input;
+  int64_t rows, lanes, steps;
+
+  __device__ T* at(T* base, int64_t d, int64_t t) const { return base + ((d * steps + t) * rows) * lanes; }
+};
+
+template <class Cell, class T>
+__global__ void backward_step(BackwardPass<T> pass, GateGradients<T> gates, int64_t step) {
+  constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  const Layer<T>& layer = pass.layer;
+  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+  const int64_t item = this_item();
+  if (item >= H * P) return;
+  const int64_t u = item / P, b = item % P, t = step / layer.depth, d = step % layer.depth;
+  T active[A], before[S], after[S], grad_next[S], recurrent[G], input[G], grad_before[S];
+  for (int a = 0; a < A; ++a) active[a] = pass.activations[((step * A + a) * H + u) * P + b];
+  for (int s = 0; s < S; ++s) {
+    before[s] = pass.states[((step * S + s) * H + u) * P + b];
+    after[s] = pass.states[(((step + 1) * S + s) * H + u) * P + b];
+    grad_next[s] = pass.carry[(s * H + u) * P + b];
+  }
+  if (d == layer.depth - 1 && pass.grad_output && b < B) grad_next[0] += pass.grad_output[(t * B + b) * H + u];
+  Cell().backward(active, before, after, grad_next, recurrent, input, grad_before);
+  for (int s = 0; s < S; ++s) pass.carry[(s * H + u) * P + b] = grad_before[s];
+  for (int g = 0; g < G; ++g) {
+    gates.at(gates.recurrent, d, t)[(g * H + u) * P + b] = b < B ? recurrent[g] : T(0);
+    if (Cell::kSeparateInput && d == 0) gates.at(gates.input, 0, t)[(g * H + u) * P + b] = b < B ? input[g] : T(0);
+  }
+}
+
+template <class T>
+__global__ void carry_step(T* carry, SparseMatrix<T> weight, const T* gates, int64_t hidden, int64_t lanes) {
+  const int64_t item = this_item();
+  if (item >= hidden * lanes) return;
+  const int64_t b = item % lanes;
+  carry[item] += multiply_column(weight, item / lanes, [&](int64_t row) { return gates[row * lanes + b]; });
+}
+
+template <class T>
+__global__ void zero(T* values, int64_t count) {
+  const int64_t item = this_item();
+  if (item < count) values[item] = 0;
+}
+
+// One entry of a weight gradient: sum over time and batch of gate gradient times operand(t, b, column).
+template <class T, class Operand>
+__global__ void weight_gradient(SparseMatrix<T> weight, bool dense_gradient, int64_t items, const T* gates,
+                                int64_t steps, int64_t batch, int64_t rows, int64_t lanes, Operand operand, T* grad) {
+  const int64_t item = this_item();
+  if (item >= items) return;
+  const GradientEntry entry = gradient_entry(weight, item, dense_gradient);
+  if (!entry.inside) return;
+  T sum = 0;
+  for (int64_t t = 0; t < steps; ++t) {
+    const T* g = gates + (t * rows + entry.row) * lanes;
+    for (int64_t b = 0; b < batch; ++b) sum += g[b] * operand(t, b, entry.column);
+  }
+  grad[entry.out] = sum;
+}
+
+template <class T>
+struct InputOperand {
+  const T* input;
+  int64_t batch, size;
+  __device__ T operator()(int64_t t, int64_t b, int64_t column) const { return input[(t * batch + b) * size + column]; }
+};
+
+template <class T>
+struct StateOperand {
+  const T* states;
+  int64_t stride, lanes;  // numbers from one time step to the next
+  __device__ T operator()(int64_t t, int64_t b, int64_t column) const {
+    return states[t * stride + column * lanes + b];
+  }
+};
+
+template <class T>
+__global__ void bias_gradient(const T* gates, int64_t steps, int64_t batch, int64_t rows, int64_t lanes, T* grad) {
+  const int64_t row = this_item();
+  if (row >= rows) return;
+  T sum = 0;
+  for (int64_t t = 0; t < steps; ++t) {
+    for (int64_t b = 0; b < batch; ++b) sum += gates[(t * rows + row) * lanes + b];
+  }
+  grad[row] = sum;
+}
+
+template <class T>
+__global__ void input_gradient(SparseMatrix<T> weight, const T* gates, int64_t steps, int64_t batch, int64_t rows,
+                               int64_t lanes, T* grad) {
+  const int64_t item = this_item();
+  const int64_t size = weight.pattern.columns;
+  if (item >= steps * batch * size) return;
+  const int64_t column = item % size, b = item / size % batch, t = item / size / batch;
+  const T* g = gates + t * rows * lanes + b;
+  grad[item] = multiply_column(weight, column, [&](int64_t row) { return g[row * lanes]; });
+}
+
+template <class Cell, class T>
+cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream_t stream) {
+  const Layer<T>& layer = pass.layer;
+  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, D = layer.depth, R = G * H;
+  const GateGradients<T> gates{pass.gate_tiles, pass.input_gate_tiles, R, P, layer.steps};
+  rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.grad_final, S, B, H, P, pass.carry);
+  for (int64_t step = layer.steps * D - 1; step >= 0; --step) {
+    const int64_t t = step / D, d = step % D;
+    backward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, gates, step);
+    carry_step<<<blocks_for(H * P), kThreads, 0, stream>>>(pass.carry, layer.recurrent_weight[d],
+                                                           pass.gate_tiles + ((d * layer.steps + t) * R) * P, H, P);
+  }
+  lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.carry, S, B, H, P, pass.grad_state);
+
+  const auto gradient = [&](const SparseMatrix<T>& weight, const T* g, auto operand, T* grad) {
+    const int64_t size = weight.pattern.rows * weight.pattern.columns;
+    const bool dense = pass.dense_gradient || !weight.packed;
+    if (dense) zero<<<blocks_for(size), kThreads, 0, stream>>>(grad, size);
+    const int64_t items = gradient_items(weight, pass.dense_gradient);
+    if (items == 0) return;
+    weight_gradient<<<blocks_for(items), kThreads, 0, stream>>>(weight, pass.dense_gradient, items, g, layer.steps, B,
+                                                                R, P, operand, grad);
+  };
+  gradient(layer.input_weight, pass.input_gate_tiles, InputOperand<T>{pass.input, B, layer.input_size},
+           pass.grad_input_weight);
+  for (int64_t d = 0; d < D; ++d) {
+    const T* g = pass.gate_tiles + d * layer.steps * R * P;
+    gradient(layer.recurrent_weight[d], g, StateOperand<T>{pass.states + d * S * H * P, D * S * H * P, P},
+             pass.grad_recurrent_weight[d]);
+    if (pass.grad_recurrent_bias) {
+      bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(g, layer.steps, B, R, P, pass.grad_recurrent_bias + d * R);
+    }
+  }
+  if (pass.grad_input_bias) {
+    bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(pass.input_gate_tiles, layer.steps, B, R, P,
+                                                          pass.grad_input_bias);
+  }
+  if (pass.grad_input) {
+    input_gradient<<<blocks_for(layer.steps * B * layer.input_size), kThreads, 0, stream>>>(
+        layer.input_weight, pass.input_gate_tiles, layer.steps, B, R, P, pass.grad_input);
+  }
+  return cudaGetLastError();
+}
+
+// --------------------------------------------------------------------------------------------------------- tangent
+
+template <class Cell, class T>
+__global__ void tangent_step(TangentPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d,
+                             const T* before, T* after) {
+  constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  const Layer<T>& layer = pass.layer;
+  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, K = pass.vectors;
+  const int64_t item = this_item();
+  if (item >= B * H * K) return;
+  const int64_t k = item % K, u = item / K % H, b = item / K / H, t = step / layer.depth;
+  T active[A], was[S], is[S], recurrent[G], input[G], d_before[S], d_after[S];
+  for (int a = 0; a < A; ++a) active[a] = pass.activations[((step * A + a) * H + u) * P + b];
+  for (int s = 0; s < S; ++s) {
+    was[s] = pass.states[((step * S + s) * H + u) * P + b];
+    is[s] = pass.states[(((step + 1) * S + s) * H + u) * P + b];
+    d_before[s] = before[((b * S + s) * H + u) * K + k];
+  }
+  const T* h = before + b * S * H * K + k;
+  for (int g = 0; g < G; ++g) {
+    const int64_t row = g * H + u;
+    recurrent[g] = multiply_row(recurrent_weight, row, [&](int64_t column) { return h[column * K]; });
+    input[g] = 0;
+    if (d == 0 && pass.input_tangent) {
+      const T* x = pass.input_tangent + (t * B + b) * layer.input_size * K + k;
+      input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column * K]; });
+    }
+  }
+  Cell().tangent(active, was, is, recurrent, input, d_before, d_after);
+  for (int s = 0; s < S; ++s) after[((b * S + s) * H + u) * K + k] = d_after[s];
+  if (d == layer.depth - 1 && pass.output_tangent) pass.output_tangent[((t * B + b) * H + u) * K + k] = d_after[0];
+}
+
+template <class Cell, class T>
+cudaError_t Recurrent<Cell, T>::tangent(const TangentPass<T>& pass, cudaStream_t stream) {
+  const Layer<T>& layer = pass.layer;
+  const int64_t size = layer.batch * S * layer.hidden * pass.vectors, steps = layer.steps * layer.depth;
+  T* buffers[2] = {pass.current, pass.current + size};
+  const T* before = pass.tangent;
+  for (int64_t step = 0; step < steps; ++step) {
+    T* after = step == steps - 1 ? pass.final_tangent : buffers[step % 2];
+    const int64_t d = step % layer.depth;
+    tangent_step<Cell><<<blocks_for(layer.batch * layer.hidden * pass.vectors), kThreads, 0, stream>>>(
+        pass, layer.recurrent_weight[d], step, d, before, after);
+    before = after;
+  }
+  return cudaGetLastError();
+}
+
+}  // namespace device
+}  // namespace lsh
+
+// Defines the table `name` of the cell `Cell` for devices.
+#define LSH_CELL_LAUNCHERS(name, Cell)                                                                      \
+  namespace lsh {                                                                                           \
+  extern const CellDeviceTable name##_on_device;                                                            \
+  const CellDeviceTable name##_on_device = {                                                                \
+      device::Cell::kGates,                                                                                 \
+      device::Cell::kStates,                                                                                \
+      device::Cell::kActivations,                                                                           \
+      device::Cell::kSeparateInput,                                                                         \
+      {device::Recurrent<device::Cell, float>::forward, device::Recurrent<device::Cell, float>::backward,   \
+       device::Recurrent<device::Cell, float>::tangent},                                                    \
+      {device::Recurrent<device::Cell, double>::forward, device::Recurrent<device::Cell, double>::backward, \
+       device::Recurrent<device::Cell, double>::tangent}};                                                  \
+  }

@@ -1,0 +1,34 @@
+// What the CUDA backend of every op shares: patterns that kernels guard themselves, the stream, launch errors.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+
+#include <vector>
+
+#include "sparsity/check_pattern.h"
+#include "sparsity/prepare_matrix.h"
+
+namespace lsh {
+
+inline cudaStream_t current_stream(const Tensor& tensor) {
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+inline void check_launch(cudaError_t error) {
+  STD_TORCH_CHECK(error == cudaSuccess, "a CUDA kernel must launch without error, got ", cudaGetErrorString(error));
+}
+
+struct CudaPatterns {
+  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool) {
+    return device_pattern(pattern, rows, columns, name);
+  }
+
+  // Device kernels count columns themselves; they need no list.
+  static Tensor counting(int64_t, const Tensor& like) { return torch::stable::new_empty(like, {1}, ScalarType::Int); }
+};
+
+}  // namespace lsh

@@ -1,0 +1,122 @@
+"""The language model of a recipe: drawn from a seed, written to a file, read from one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lsh_native.data.vocabulary import Vocabulary
+from lsh_native.nn.language_model import LanguageModel
+from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lsh_native.training.random_stream import RandomStream
+from lsh_native.training.recipe import Recipe
+from lsh_native.training.result import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedModel:
+    """A model with all that is needed to use it.
+
+    Args:
+        model: In evaluation mode, on the CPU, with its masks.
+        recipe: What it was trained by.
+        vocabulary: The tokens behind its ids.
+        epoch: Epochs that it was trained.
+        valid_loss: Its validation loss then, nats per token.
+    """
+
+    model: LanguageModel
+    recipe: Recipe
+    vocabulary: Vocabulary
+    epoch: int
+    valid_loss: float
+
+
+def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageModel:
+    """Make an untrained dense model on the CPU; the same seed gives the same weights."""
+    with RandomStream(seed, torch.device("cpu")):
+        return LanguageModel(
+            vocabulary_size,
+            recipe.embedding_size,
+            recipe.hidden_size,
+            recipe.num_layers,
+            dropout=recipe.dropout,
+            tied=recipe.tied,
+            init_range=recipe.init_range,
+            dtype=recipe.torch_dtype,
+        )
+
+
+def save_model(
+    path: str | os.PathLike[str], snapshot: Snapshot, recipe: Recipe, vocabulary: Vocabulary
+) -> None:
+    """Write a model without what training needs.
+
+    Raises:
+        OSError: The file could not be written; an older one is kept.
+    """
+    save_checkpoint(
+        path,
+        snapshot.state,
+        {
+            "kind": "model",
+            "recipe": recipe.to_dict(),
+            "vocabulary": vocabulary.to_dict(),
+            **snapshot.measures(),
+        },
+    )
+
+
+def load_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Read a model that `save_model` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged, or not a model's.
+    """
+    state, metadata = load_checkpoint(path, expected={"kind": "model"})
+    try:
+        recipe = Recipe(**metadata["recipe"])
+        vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
+        model = draw_model(recipe, len(vocabulary), seed=0).eval()
+        load_model_state_(model, state)
+        return SavedModel(
+            model=model,
+            recipe=recipe,
+            vocabulary=vocabulary,
+            epoch=metadata["epoch"],
+            valid_loss=metadata["valid_loss"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not hold a model of this version: {error}") from error
+
+
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a model without second names of the same tensor; not copied."""
+    names = _first_names(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if names[name] == name}
+
+
+def load_model_state_(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put a state of `model_state` into a model.
+
+    Raises:
+        RuntimeError: The state is another model's.
+    """
+    second = {
+        name: state[first]
+        for name, first in _first_names(model).items()
+        if first in state and name not in state
+    }
+    model.load_state_dict({**state, **second})
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """For each name in the state dict the first name under which the same tensor stands."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(tensor), name)
+        for name, tensor in model.state_dict(keep_vars=True).items()
+    }
