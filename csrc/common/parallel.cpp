@@ -6,6 +6,14 @@
 
 namespace lsh {
 
+void wait_a_turn(int turn) {
+  if (turn < 2000) {
+    __builtin_ia32_pause();
+  } else {
+    sched_yield();  // more workers than free cores
+  }
+}
+
 void wait_for_team(const Worker& worker) {
   if (worker.count == 1) return;
   Barrier& barrier = *worker.barrier;
@@ -15,13 +23,7 @@ void wait_for_team(const Worker& worker) {
     barrier.generation.store(generation + 1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; barrier.generation.load(std::memory_order_acquire) == generation; ++spins) {
-    if (spins < 2000) {
-      __builtin_ia32_pause();
-    } else {
-      sched_yield();  // more workers than free cores: let the others run
-    }
-  }
+  for (int turn = 0; barrier.generation.load(std::memory_order_acquire) == generation; ++turn) wait_a_turn(turn);
 }
 
 Range share(const Worker& worker, int64_t total) {

@@ -21,8 +21,11 @@ struct Worker {
   Barrier* barrier;
 };
 
-// Returns once all `worker.count` workers have arrived. Spins briefly, then yields.
+// Returns once all `worker.count` workers have arrived.
 void wait_for_team(const Worker& worker);
+
+// What to do in each turn of a loop that waits for another worker: spins briefly, then lets others run.
+void wait_a_turn(int turn);
 
 // The worker's share [begin, end) of `total` equal items.
 struct Range {

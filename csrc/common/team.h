@@ -26,7 +26,7 @@ void run_team(int64_t most, const Body& body) {
   torch::stable::parallel_for(0, wanted, 1, [&](int64_t begin, int64_t end) {
     const int index = joined.fetch_add(1);
     covered.fetch_add(end - begin);
-    while (covered.load() < wanted) __builtin_ia32_pause();
+    for (int turn = 0; covered.load() < wanted; ++turn) wait_a_turn(turn);
     body(Worker{index, joined.load(), &barrier});
   });
 }

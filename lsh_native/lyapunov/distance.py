@@ -67,7 +67,7 @@ def distance(
             -inf stands against a finite exponent; the message names what differs.
         ValueError: `top`, `layers` or `floor` is impossible.
 
-    Source: the l2 metric: A. Zheng and E. Shlizerman, "Hyperpruning" (arXiv 2506.07975).
+    Source: the l2 metric: Zheng and Shlizerman, "Hyperpruning" (arXiv 2506.07975).
     """
     align = partial(_aligned, a, b, top=top, layers=layers, floor=floor)
     return metric(*align(a.exponents, b.exponents))

@@ -9,7 +9,7 @@ state c held fixed,
 This is for comparison with published numbers. It is not the Lyapunov spectrum of an LSTM: the
 memory in the cell state is left out, and the transposes are multiplied forward in time.
 
-Source: the program of A. Zheng and E. Shlizerman, "Hyperpruning" (arXiv 2506.07975).
+Source: the program of Zheng and Shlizerman, "Hyperpruning" (arXiv 2506.07975).
 """
 
 from collections.abc import Sequence

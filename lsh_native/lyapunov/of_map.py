@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lsh_native.lyapunov.accumulate import Initial, accumulate_spectrum
 from lsh_native.lyapunov.convention import Base, Convention
+from lsh_native.lyapunov.jacobian import JacobianSequence, MapJacobian
 from lsh_native.lyapunov.spectrum import Spectrum
-from lsh_native.lyapunov.tangent import JacobianSequence, MapJacobian
 
 
 def spectrum_of_jacobians(

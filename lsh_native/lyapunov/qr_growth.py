@@ -1,5 +1,6 @@
 """Orthonormalisation with log growth: A = Q R with a positive diagonal, and ln R_jj per column."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
     place in the basis.
 
     Args:
-        tangent: tangent vectors as columns, (B, n, K) with K <= n, float32 or float64.
+        tangent: tangent vectors as columns, (B, n, K) 1 <= K <= n, float32 or float64.
 
     Returns:
         The basis in the dtype of `tangent`, growth and losses. The growth of a lost column is that
@@ -53,9 +54,10 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
         tensor([[2.0000, 0.5000]], dtype=torch.float64)
     """
     supported = tangent.dtype in (torch.float32, torch.float64)
-    if tangent.dim() != 3 or tangent.shape[2] > tangent.shape[1] or not supported:
+    tall = tangent.dim() == 3 and tangent.numel() > 0 and tangent.shape[2] <= tangent.shape[1]
+    if not (supported and tall):
         raise ValueError(
-            "tangent must be a float32 or float64 tensor of shape (B, n, K) with K <= n, "
+            "tangent must be a float32 or float64 tensor of shape (B, n, K) with 1 <= K <= n, "
             f"got {tangent.dtype} of shape {tuple(tangent.shape)}"
         )
     require_finite(
@@ -72,19 +74,20 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
     return QRGrowth(basis, growth, _lost(triangle, norms, tangent.shape[1]))
 
 
+@torch.no_grad()
 def _lost(triangle: Tensor, norms: Tensor, rows: int) -> Tensor:
     """Where √n u ‖C⁻¹ e_j‖ >= 1, for R (B, K, K) and the lengths of its columns (B, K)."""
     epsilon = torch.finfo(triangle.dtype).eps
     vanished = norms == 0
     unit = (triangle / norms.masked_fill(vanished, 1.0).unsqueeze(-2)).to(triangle.dtype)
     diagonal = unit.diagonal(dim1=-2, dim2=-1)
-    # The inverse costs K³, and no R of a flow is that ill-conditioned with so long a diagonal.
-    if diagonal.abs().min() > epsilon**0.5:
+    # The inverse costs K³. In a flow an R that is near to singular shows it on its diagonal.
+    if diagonal.abs().min() > math.sqrt(epsilon):
         return vanished
     # A column that is zero is not rounded: with 1 for its zero it leaves the others alone.
     diagonal.masked_fill_(diagonal == 0, epsilon).masked_fill_(vanished, 1.0)
     identity = torch.eye(triangle.shape[-1], dtype=triangle.dtype, device=triangle.device)
     inverse = torch.linalg.solve_triangular(unit, identity, upper=True)
-    rounding = rows**0.5 * epsilon / 2
-    sensitivity = rounding * torch.linalg.vector_norm(inverse, dim=-2, dtype=torch.float64)
+    rounding = math.sqrt(rows) * epsilon / 2
+    sensitivity: Tensor = rounding * torch.linalg.vector_norm(inverse, dim=-2, dtype=torch.float64)
     return vanished | (sensitivity >= 1)

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lsh_native.lyapunov.finite import NonFiniteTangentError, require_finite
+from lsh_native.lyapunov.finite import NonFiniteTangentError
 from lsh_native.lyapunov.qr_growth import QRGrowth, qr_growth
 
 Orthonormalizer = Callable[[Tensor], QRGrowth]
@@ -37,99 +37,7 @@ class TangentMap(Protocol):
         """The device of the tangent vectors."""
 
     def apply(self, time: int, tangent: Tensor) -> Tensor:
-        """The product J_time · tangent, (B, n, K) to (B, n, K)."""
-
-
-class JacobianSequence:
-    """Jacobians that are given as matrices.
-
-    Args:
-        jacobians: (T, B, n, n), or (T, n, n) for one sequence; J[t, …, i, j] = ∂state'_i /
-            ∂state_j.
-
-    Raises:
-        ValueError: the shape or dtype is another, or an entry is NaN or infinite.
-    """
-
-    def __init__(self, jacobians: Tensor) -> None:
-        square = jacobians.dim() in (3, 4) and jacobians.shape[-1] == jacobians.shape[-2]
-        if not square or jacobians.numel() == 0 or not jacobians.is_floating_point():
-            raise ValueError(
-                "jacobians must be a floating-point tensor of shape (T, n, n) or (T, B, n, n), "
-                f"got {jacobians.dtype} of shape {tuple(jacobians.shape)}"
-            )
-        if jacobians.dim() == 3:
-            jacobians = jacobians.unsqueeze(1)
-        require_finite("jacobians", jacobians, ("time step", "sequence", "row", "column"))
-        self._jacobians = jacobians
-        self.steps, self.batch, self.size, _ = jacobians.shape
-        self.dtype, self.device = jacobians.dtype, jacobians.device
-
-    def apply(self, time: int, tangent: Tensor) -> Tensor:
-        """The product J_time · tangent, (B, n, K) to (B, n, K)."""
-        return self._jacobians[time] @ tangent
-
-
-class MapJacobian:
-    """The Jacobians of a differentiable map along the orbit that starts at a state.
-
-    Derivatives are taken backwards, n of them a step: forward mode would pass over an operator that
-    has no forward derivative without a word and take it for a constant.
-
-    Args:
-        step: one state (n,) to the next (n,), in differentiable torch operations that `torch.vmap`
-            understands.
-        state: where the orbit starts, (n,), or (B, n) for B orbits.
-        steps: how many steps to follow.
-        state_warmup: steps taken before the first of them.
-
-    Raises:
-        ValueError: a shape or count is impossible, or the orbit leaves the finite numbers; the
-            message says when.
-    """
-
-    def __init__(
-        self,
-        step: Callable[[Tensor], Tensor],
-        state: Tensor,
-        steps: int,
-        *,
-        state_warmup: int = 0,
-    ) -> None:
-        if state.dim() not in (1, 2) or state.numel() == 0 or not state.is_floating_point():
-            raise ValueError(
-                "state must be a floating-point tensor of shape (n,) or (B, n), "
-                f"got {state.dtype} of shape {tuple(state.shape)}"
-            )
-        if steps < 1 or state_warmup < 0:
-            raise ValueError(
-                "steps must be at least 1 and state_warmup at least 0, "
-                f"got steps {steps} and state_warmup {state_warmup}"
-            )
-        current = state.detach().reshape(-1, state.shape[-1])
-        batched_step = torch.func.vmap(step)
-        states = []
-        with torch.no_grad():
-            for time in range(state_warmup + steps):
-                require_finite(f"the orbit at step {time}", current, ("sequence", "coordinate"))
-                if time >= state_warmup:
-                    states.append(current)
-                following = batched_step(current)
-                if following.shape != current.shape:
-                    raise ValueError(
-                        f"step must map a state of shape {tuple(current.shape[1:])} to one of the "
-                        f"same shape, got {tuple(following.shape[1:])}"
-                    )
-                current = following
-        self._states = torch.stack(states)
-        self._jacobian = torch.func.vmap(torch.func.jacrev(step))
-        self.steps, self.batch, self.size = self._states.shape
-        self.dtype, self.device = state.dtype, state.device
-
-    def apply(self, time: int, tangent: Tensor) -> Tensor:
-        """The product J_time · tangent, (B, n, K) to (B, n, K)."""
-        jacobian: Tensor = self._jacobian(self._states[time])
-        return jacobian @ tangent
+        """The product J_time · tangent, (B, n, K) to (B, n, K), of whatever strides."""
 
 
 class TangentFlow:
@@ -153,6 +61,7 @@ class TangentFlow:
         Theoretical Physics 61 (1979) 1605-1616.
 
     Example:
+        >>> from lsh_native.lyapunov import JacobianSequence
         >>> maps = JacobianSequence(torch.diag(torch.tensor([2.0, 0.5])).expand(10, 2, 2))
         >>> flow = TangentFlow(maps, identity_tangent(maps, 2))
         >>> for time in range(10):
@@ -188,7 +97,12 @@ class TangentFlow:
 
         One lost step says little: a direction that contracts for a moment below what the dtype can
         tell from nothing comes back. One that is gone for good is lost in nearly every step.
+
+        Raises:
+            ValueError: no step was counted yet.
         """
+        if self.counted_steps == 0:
+            raise ValueError("exponents need at least 1 counted step, got none")
         erased = 2 * self.lost_steps > self.counted_steps
         return torch.where(erased, -torch.inf, self.log_growth / self.counted_steps)
 
@@ -208,7 +122,7 @@ class TangentFlow:
         If a vector gets lost among the others or overflows on the way, the flow falls back: it
         takes the same steps again and orthonormalises after each.
         """
-        start = self.tangent
+        start, since = self.tangent, self._since
         for time in times:
             self.step(time)
         if len(times) <= 1:
@@ -220,7 +134,7 @@ class TangentFlow:
         except NonFiniteTangentError:
             pass  # The single steps of the fall-back say whether it was the interval or the map.
         self.fallbacks += 1
-        self.tangent, self._since = start, 0
+        self.tangent, self._since = start, since
         single = [self.advance(range(time, time + 1), counted=counted) for time in times]
         return torch.stack(single).sum(dim=0)
 
@@ -243,7 +157,7 @@ class TangentFlow:
 def identity_tangent(maps: TangentMap, count: int) -> Tensor:
     """The first `count` coordinate axes for every sequence, (B, n, count)."""
     axes = torch.eye(maps.size, count, dtype=maps.dtype, device=maps.device)
-    return axes.expand(maps.batch, -1, -1)
+    return axes.repeat(maps.batch, 1, 1)
 
 
 def random_tangent(maps: TangentMap, count: int, generator: torch.Generator) -> Tensor:

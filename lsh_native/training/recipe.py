@@ -74,11 +74,11 @@ class Recipe:
     embedding_size: int = 64
     hidden_size: int = 64
     num_layers: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.0
     tied: bool = False
-    init_range: float = 0.25
+    init_range: float = 0.5
     batch_size: int = 20
-    window: int = 35
+    window: int = 20
     epochs: int = 12
     learning_rate: float = 20.0
     decay_start: float = 0.5

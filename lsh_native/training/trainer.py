@@ -45,7 +45,7 @@ class Trainer:
     `topology.step(optimizer)`. An epoch starts from a zero state and ends with an evaluation on the
     validation text, after which averaging may start. It leaves the model as it was evaluated, so
     that is what a checkpoint or a spectrum sees. A topology that changes once per epoch therefore
-    does so in the first step of the next one: `every=trainer.steps_per_epoch, begin=1`.
+    does so in the first step of the next one: `every=recipe.steps_per_epoch(…), begin=1`.
 
     The trainer owns the random numbers of its dropout. They depend on its seed alone, and outside a
     step the global generators stand where the caller left them.
@@ -135,6 +135,8 @@ class Trainer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint from which `load` continues bit for bit, wherever in an epoch this is.
 
+        "Bit for bit" holds on the same kind of device with the same number of threads.
+
         Raises:
             DivergedError: A weight is not finite; nothing is written.
             RuntimeError: A step was interrupted half way; nothing is written.
@@ -220,7 +222,7 @@ class Trainer:
         with self._random:
             logits, state = self.model(window.input, self._state)
             mean = cross_entropy(logits.flatten(0, 1), window.target.flatten())
-            mean.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(mean)
         loss = self._require_finite("training loss", mean.item())
         norm = clip_gradients_(self._weights.values(), self.recipe.clip)
         self._require_finite("gradient norm", norm)

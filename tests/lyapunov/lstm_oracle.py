@@ -5,6 +5,7 @@ bias_ih, bias_hh) with the shapes and the gate order of torch.nn.LSTM; a state i
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def random_layers(
             draw(4 * hidden, scale=0.1),
             draw(4 * hidden, scale=0.1),
         )
-        for width, hidden in zip(sizes[:-1], sizes[1:], strict=True)
+        for width, hidden in pairwise(sizes)
     ]
 
 

@@ -93,9 +93,7 @@ def test_history_runs_towards_the_exponents():
     assert spectrum.history_steps == (5, 10, 15, 20, 22)
     np.testing.assert_allclose(spectrum.history[-1], spectrum.exponents, atol=1e-14)
     shorter = spectrum_of_jacobians(jacobians[:13], tangent_warmup=3, every=5, sort=False)
-    unsorted = spectrum_of_jacobians(
-        jacobians, tangent_warmup=3, every=5, history=True, sort=False
-    )
+    unsorted = spectrum_of_jacobians(jacobians, tangent_warmup=3, every=5, history=True, sort=False)
     np.testing.assert_allclose(unsorted.history[1], shorter.exponents, atol=1e-14)
 
 

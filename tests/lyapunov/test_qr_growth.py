@@ -120,8 +120,14 @@ def test_says_where_a_number_is_not_finite(value):
 
 @pytest.mark.parametrize(
     "tangent",
-    [torch.ones(3, 3), torch.ones(1, 2, 3), torch.ones(1, 3, 2).int(), torch.ones(1, 2, 2).half()],
+    [
+        torch.ones(3, 3),
+        torch.ones(2, 3, 0),
+        torch.ones(1, 2, 3),
+        torch.ones(1, 3, 2).int(),
+        torch.ones(1, 2, 2).half(),
+    ],
 )
 def test_refuses_other_shapes_and_dtypes(tangent):
-    with pytest.raises(ValueError, match=r"\(B, n, K\) with K <= n, got"):
+    with pytest.raises(ValueError, match=r"\(B, n, K\) with 1 <= K <= n, got"):
         qr_growth(tangent)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.special import digamma
 
+from lsh_native.lyapunov.jacobian import JacobianSequence
 from lsh_native.lyapunov.standard_error import batch_means, standard_errors
-from lsh_native.lyapunov.tangent import JacobianSequence, TangentFlow, identity_tangent
+from lsh_native.lyapunov.tangent import TangentFlow, identity_tangent
 
 
 def test_standard_error_of_three_samples():

@@ -84,6 +84,8 @@ def test_uncounted_growth_is_returned_and_not_added():
     assert flow.orthonormalize(counted=False).log_growth.isfinite().all()
     assert (flow.log_growth == 0).all()
     assert flow.counted_steps == 0
+    with pytest.raises(ValueError, match="at least 1 counted step, got none"):
+        _ = flow.exponents
 
 
 def test_an_interval_gives_the_growth_of_its_steps():
@@ -151,9 +153,22 @@ def test_divergence_says_when():
 
     maps = Diverging(gaussian(5, 2, 2))
     flow = TangentFlow(maps, identity_tangent(maps, 2))
+    for time in range(3):
+        flow.step(time)
+        flow.orthonormalize()
+    flow.step(3)
     with pytest.raises(NonFiniteTangentError, match="after time step 3: tangent vectors must be"):
-        for time in range(5):
-            flow.advance(range(time, time + 1))
+        flow.orthonormalize()
+
+
+def test_growth_is_differentiable():
+    """The sum of the growth is ln |det J|, whose gradient is the transposed inverse."""
+    jacobians = gaussian(3, 4, 4).requires_grad_()
+    flow = flow_of(jacobians)
+    flow.advance(range(0, 1))
+    flow.advance(range(1, 3))
+    flow.log_growth.sum().backward()
+    torch.testing.assert_close(jacobians.grad, torch.linalg.inv(jacobians.detach()).mT)
 
 
 def test_random_start_is_an_orthonormal_frame_per_sequence():

@@ -1,0 +1,245 @@
+"""All that a page shows of a study, read from the store in one go, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsh_native.search.result import StudyResult, TrialSummary, read_result
+from lsh_native.search.store import Store
+from lsh_native.search.trial import (
+    REFERENCE,
+    EpochRecord,
+    RungRecord,
+    SpectrumRecord,
+    State,
+    Trial,
+)
+
+ENOUGH = 8
+"""Finished candidates below which nothing is said about a score."""
+
+
+class Role(StrEnum):
+    """What a trial is to the reader."""
+
+    DENSE = "dense"
+    FOUND = "found"
+    FINISHED = "finished"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyView:
+    """A study as it stood at one moment.
+
+    Args:
+        result: Its trials, its best and its budget.
+        epochs: Records of each trial, by number.
+        spectra: Spectra of each trial, by number.
+        rungs: Every elimination, by round and rank.
+        scores: What each score said, by trial, epoch and name; None where it had nothing to say.
+        configuration: Everything that decides the result.
+        versions: Of the software that started it.
+    """
+
+    result: StudyResult
+    epochs: Mapping[int, tuple[EpochRecord, ...]]
+    spectra: Mapping[int, tuple[SpectrumRecord, ...]]
+    rungs: tuple[RungRecord, ...]
+    scores: Mapping[tuple[int, int, str], float | None]
+    configuration: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the study has a result and nothing is left to do."""
+        return self.result.best is not None and all(s.trial.state.ended for s in self.summaries)
+
+    @property
+    def summaries(self) -> tuple[TrialSummary, ...]:
+        """The dense reference, where there is one, and all candidates."""
+        reference = self.result.reference
+        return (() if reference is None else (reference,)) + self.result.trials
+
+    @property
+    def finishers(self) -> tuple[TrialSummary, ...]:
+        """Candidates that trained for the full schedule, best first."""
+        complete = [s for s in self.result.trials if s.trial.state is State.COMPLETE and s.best]
+        return tuple(sorted(complete, key=lambda s: s.best.valid_loss if s.best else 0.0))
+
+    @property
+    def lost(self) -> tuple[Trial, ...]:
+        """Trials that diverged or failed, the reference among them."""
+        return tuple(s.trial for s in self.summaries if s.trial.state.lost)
+
+    @property
+    def asked(self) -> int:
+        """How many candidates the study was to have; those it has where that is not written."""
+        return int(self._search.get("candidates", len(self.result.trials)))
+
+    @property
+    def total(self) -> int:
+        """Epochs of the full schedule, or those trained where that is not written."""
+        return max(self.result.budget.total, *(s.trial.epochs for s in self.summaries), 1)
+
+    @property
+    def score(self) -> str:
+        """Name of the score that decides."""
+        return str(self._search.get("score", "score"))
+
+    @property
+    def rung_epochs(self) -> tuple[int, ...]:
+        """Epochs of the eliminations so far."""
+        return tuple(sorted({rung.epoch for rung in self.rungs}))
+
+    def role(self, trial: Trial) -> Role:
+        """Return what a trial is to the reader; `FOUND` only once nothing can overtake it."""
+        if trial.number == REFERENCE:
+            return Role.DENSE
+        if trial.state.lost:
+            return Role.LOST
+        if trial.state is State.STOPPED:
+            return Role.STOPPED
+        if trial.state is State.COMPLETE:
+            best = self.result.best
+            won = self.finished and best is not None and best.trial.number == trial.number
+            return Role.FOUND if won else Role.FINISHED
+        return Role.RUNNING
+
+    def by_survival(self) -> tuple[TrialSummary, ...]:
+        """Return the candidates, those who came furthest first."""
+        last_rank = {rung.trial: rung.rank for rung in self.rungs}
+        order = [Role.FOUND, Role.FINISHED, Role.RUNNING, Role.STOPPED, Role.LOST]
+
+        def key(summary: TrialSummary) -> tuple[int, int, float, int]:
+            trial = summary.trial
+            rank = last_rank.get(trial.number, len(last_rank) + 1)
+            return (order.index(self.role(trial)), -trial.epochs, rank, trial.number)
+
+        return tuple(sorted(self.result.trials, key=key))
+
+    def in_order(self) -> Iterator[tuple[int, EpochRecord]]:
+        """Yield the epochs of the candidates in the order in which they were trained.
+
+        A study trains its pool to the first rung one by one, then, from rung to rung, whoever is
+        left, best first.
+        """
+        ranks = {(rung.round, rung.trial): rung.rank for rung in self.rungs}
+        ends = self.rung_epochs
+
+        def key(entry: tuple[int, EpochRecord]) -> tuple[int, int, int]:
+            number, record = entry
+            stage = sum(end < record.epoch for end in ends)
+            return (stage, ranks.get((stage, number), number), record.epoch)
+
+        entries = ((s.trial.number, e) for s in self.result.trials for e in self._epochs(s.trial))
+        yield from sorted(entries, key=key)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores, the one that decides first."""
+        names = sorted({name for _, _, name in self.scores})
+        return tuple(sorted(names, key=lambda name: name != self.score))
+
+    def spectrum(self, number: int, epoch: int) -> SpectrumRecord | None:
+        """Return a trial's spectrum at an epoch, or None."""
+        return next((s for s in self.spectra.get(number, ()) if s.epoch == epoch), None)
+
+    def status(self) -> str:
+        """Say in one sentence how far the study is."""
+        reference, trials = self.result.reference, self.result.trials
+        if reference is None:
+            return "The study has not started."
+        if reference.trial.state.lost:
+            return (
+                f"The dense reference {reference.trial.state}, so no candidate can be compared "
+                "with it."
+            )
+        if not trials:
+            return (
+                "The study is not finished: the dense reference has trained "
+                f"{reference.trial.epochs} of {self.total} epochs."
+            )
+        ended = sum(s.trial.state.ended for s in trials)
+        if self.finished:
+            found = len(self.finishers)
+            word = "candidate was" if found == 1 else "candidates were"
+            return f"{found} of {len(trials)} {word} trained to the end."
+        if ended == len(trials) >= self.asked:
+            return f"The study has no result: none of its {len(trials)} candidates reached the end."
+        return (
+            f"The study is not finished: {len(trials)} of {self.asked} candidates have been "
+            f"proposed, {ended} of them have ended."
+        )
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what a reader must know before trusting the page, a sentence each."""
+        for trial in self.lost:
+            name = "The dense reference" if trial.number == REFERENCE else f"Candidate {trial.number}"
+            yield f"{name} {trial.state} after {_epochs(trial.epochs)}: {trial.reason}."
+        if self.finished and len(self.result.trials) < self.asked:
+            yield (
+                f"{self.asked} candidates were asked for, but the space holds only "
+                f"{len(self.result.trials)}."
+            )
+        methods = {s.trial.candidate.method for s in self.result.trials if s.trial.candidate}
+        if "gradual_magnitude" in methods and len(methods) > 1 and self.score != "loss":
+            yield (
+                "Gradual magnitude pruning starts dense, the other methods start sparse. Their "
+                "distances to the dense reference cannot be compared with one another."
+            )
+        if self.finishers:
+            yield (
+                "Every network was trained once. How much its perplexity changes with the seed of "
+                "its training was not measured."
+            )
+
+    @property
+    def _search(self) -> Mapping[str, Any]:
+        search: Mapping[str, Any] = self.configuration.get("search", {})
+        return search
+
+    def _epochs(self, trial: Trial) -> tuple[EpochRecord, ...]:
+        return self.epochs.get(trial.number, ())
+
+
+def view_study(store: Store) -> StudyView:
+    """Read all that a page shows of a study."""
+    result = read_result(store)
+    numbers = [s.trial.number for s in result.trials]
+    if result.reference is not None:
+        numbers.insert(0, result.reference.trial.number)
+    return StudyView(
+        result=result,
+        epochs={number: store.epochs(number) for number in numbers},
+        spectra={number: store.spectra(number) for number in numbers},
+        rungs=store.rungs(),
+        scores={(s.trial, s.epoch, s.name): s.value for s in store.scores()},
+        configuration=store.configuration,
+        versions=store.versions,
+    )
+
+
+def layers_of(record: SpectrumRecord, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Cut exponents, or their errors, into the parts of the layers.
+
+    The sizes stand in the conventions as `layer_sizes`; without them a row is a layer, and a
+    vector is one layer.
+    """
+    sizes = record.conventions.get("layer_sizes")
+    if isinstance(sizes, list | tuple) and sum(sizes) == values.size:
+        return np.split(values.ravel(), list(accumulate(sizes))[:-1])
+    return [layer.ravel() for layer in values] if values.ndim > 1 else [values]
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" if count == 1 else f"{count} epochs"

@@ -1,0 +1,286 @@
+"""Trains the trials of a study on a text and takes their spectra; owns their checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lsh_native.data import Corpus, evaluation_columns
+from lsh_native.lyapunov import Spectrum, distance, lsh2022_distance, lyapunov_spectrum
+from lsh_native.pruning.catalogue import method
+from lsh_native.search.space import Candidate
+from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
+from lsh_native.sparsity.topology import Topology
+from lsh_native.training import (
+    DivergedError,
+    EpochResult,
+    Recipe,
+    Snapshot,
+    Trainer,
+    averaged_parameters,
+    draw_model,
+)
+
+__all__ = ["SpectrumSettings", "TrainingRunner", "spectrum_distance"]
+
+_ARRAYS = ("exponents", "sequences", "standard_errors", "history")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumSettings:
+    """Which spectrum judges a candidate.
+
+    Args:
+        steps: time steps that are averaged.
+        sequences: windows of the validation text side by side, the same for every model.
+        state_warmup: steps before for the state alone.
+        tangent_warmup: steps between the two for the tangent vectors.
+        every: steps from one orthonormalisation to the next.
+        dtype: precision of the spectrum.
+        reference: "lsh2022" for the published convention, which fixes steps and warm-up.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    steps: int = 100
+    sequences: int = 2
+    state_warmup: int = 20
+    tangent_warmup: int = 20
+    every: int = 1
+    dtype: Literal["float32", "float64"] = "float32"
+    reference: Literal["lsh2022"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("steps", 1),
+            ("sequences", 1),
+            ("state_warmup", 0),
+            ("tangent_warmup", 0),
+            ("every", 1),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+    @property
+    def rows(self) -> int:
+        """Time steps of text that a spectrum reads."""
+        if self.reference is not None:
+            return 35  # the first window of the published programs
+        return self.state_warmup + self.tangent_warmup + self.steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRunner:
+    """Trains language models on a corpus; see `lsh_native.search.trial.Runner`.
+
+    Args:
+        corpus: what to train and evaluate on.
+        recipe: how every trial is trained, the dense reference among them.
+        density: share of all weight matrices that a candidate keeps in the end.
+        folder: where checkpoints go, a folder a trial.
+        spectrum_settings: which spectrum is taken.
+        on_step: called after every training step with the trial, the epoch in flight, the steps
+            done in it, the steps of an epoch, and the step's loss.
+    """
+
+    corpus: Corpus
+    recipe: Recipe
+    density: float
+    folder: Path
+    spectrum_settings: SpectrumSettings = field(default_factory=SpectrumSettings)
+    on_step: Callable[[Trial, int, int, int, float], None] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise ValueError(f"density must be in (0, 1], got {self.density}")
+        rows = len(self._windows())
+        if rows < self.spectrum_settings.rows:
+            raise ValueError(
+                f"the validation text must give {self.spectrum_settings.rows} steps for each of "
+                f"{self.spectrum_settings.sequences} sequences of the spectrum, got {rows}"
+            )
+
+    def checkpoint(self, number: int) -> Path:
+        """The newest checkpoint of a trial."""
+        return self.folder / f"{number:04d}.safetensors"
+
+    def run(self, trial: Trial, until: int, record: Callable[[EpochRecord], None]) -> None:
+        """Trains from the checkpoint to the end of epoch `until`.
+
+        Raises:
+            Diverged: a loss, gradient or weight is no longer finite.
+        """
+        trainer = self.trainer(trial)
+        if trainer.epoch > trial.epochs:
+            record(_epoch_record(trainer.history[-1]))
+        on_step = self.on_step
+        while trainer.epoch < until:
+            epoch = trainer.epoch + 1
+            try:
+                trainer.train_epoch(
+                    None
+                    if on_step is None
+                    else lambda step, steps, loss, e=epoch: on_step(trial, e, step, steps, loss)
+                )
+                trainer.save(self.checkpoint(trial.number))
+            except DivergedError as error:
+                raise Diverged(str(error)) from error
+            record(_epoch_record(trainer.history[-1]))
+
+    def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
+        """Takes the spectrum of the newest checkpoint, which must be of `epoch`.
+
+        Raises:
+            Diverged: a weight or an exponent is NaN.
+            RuntimeError: the checkpoint is of another epoch.
+        """
+        trainer = self.trainer(trial)
+        if trainer.epoch != epoch:
+            raise RuntimeError(
+                f"the checkpoint of trial {trial.number} must be of epoch {epoch}, "
+                f"got {trainer.epoch}"
+            )
+        started = time.perf_counter()
+        settings = self.spectrum_settings
+        trainer.model.eval()
+        with averaged_parameters(trainer.optimizer):
+            try:
+                spectrum = lyapunov_spectrum(
+                    trainer.model,
+                    self._windows()[: settings.rows],
+                    **(
+                        {"reference": settings.reference}
+                        if settings.reference
+                        else {
+                            "state_warmup": settings.state_warmup,
+                            "tangent_warmup": settings.tangent_warmup,
+                            "every": settings.every,
+                            "dtype": getattr(torch, settings.dtype),
+                        }
+                    ),
+                )
+            except ValueError as error:
+                raise Diverged(f"the spectrum after epoch {epoch} failed: {error}") from error
+        return _spectrum_record(spectrum, epoch, time.perf_counter() - started)
+
+    def trainer(self, trial: Trial) -> Trainer:
+        """The trainer of a trial as its newest checkpoint left it, or untrained."""
+        model = draw_model(self.recipe, len(self.corpus.vocabulary), seed=trial.seed)
+        steps = self.recipe.steps_per_epoch(len(self.corpus.train))
+        topology = None
+        if trial.candidate is not None:
+            topology = Topology(
+                model,
+                method(trial.candidate.method, **_controls(trial.candidate, steps)),
+                density=self.density,
+                seed=trial.seed,
+                steps=steps * self.recipe.epochs,
+            )
+        trainer = Trainer(model, self.corpus, self.recipe, topology=topology, seed=trial.seed)
+        path = self.checkpoint(trial.number)
+        if path.exists():
+            trainer.load(path)
+        return trainer
+
+    def best(self, trial: Trial) -> Snapshot:
+        """The model of the trial's best epoch by validation loss.
+
+        Raises:
+            RuntimeError: no epoch was trained.
+        """
+        snapshot = self.trainer(trial).best
+        if snapshot is None:
+            raise RuntimeError(f"trial {trial.number} must have trained an epoch, got none")
+        return snapshot
+
+    def _windows(self) -> Tensor:
+        """The first tokens of the validation text, the same for every model, (T, B)."""
+        return evaluation_columns(self.corpus.valid, self.spectrum_settings.sequences)
+
+
+def spectrum_distance(candidate: SpectrumRecord, reference: SpectrumRecord) -> float:
+    """How far a candidate's spectrum lies from the dense reference's.
+
+    Published spectra are compared as published, all others by the Euclidean distance. An exponent
+    below what its precision can tell from -inf counts as that bound, ln of the machine epsilon.
+    """
+    a, b = _spectrum(candidate), _spectrum(reference)
+    if a.convention.reference == "lsh2022":
+        return lsh2022_distance(a, b)
+    epsilon = float(np.finfo(np.dtype(a.dtype)).eps)
+    return distance(a, b, floor=math.log(epsilon))
+
+
+def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
+    """What the catalogue must be told of a candidate.
+
+    A dynamic method changes once an epoch, in the first step after the evaluation, so that a model
+    is judged with the connections it was trained with.
+    """
+    controls = {
+        name: value
+        for name, value in candidate.to_dict().items()
+        if name != "method" and value is not None
+    }
+    if candidate.method == "dynamic":
+        controls |= {"every": steps_per_epoch, "begin": 1}
+    return controls
+
+
+def _epoch_record(result: EpochResult) -> EpochRecord:
+    return EpochRecord(
+        epoch=result.epoch,
+        train_loss=result.train_loss,
+        valid_loss=result.valid_loss,
+        density=result.density,
+        tokens=result.tokens,
+        seconds=result.seconds,
+        details={
+            "train_seconds": result.train_seconds,
+            "learning_rate": result.learning_rate,
+            "averaging": result.averaging,
+        },
+    )
+
+
+def _spectrum_record(spectrum: Spectrum, epoch: int, seconds: float) -> SpectrumRecord:
+    conventions = {
+        name: value for name, value in spectrum.to_dict().items() if name not in _ARRAYS
+    }
+    return SpectrumRecord(
+        epoch=epoch,
+        exponents=np.array(spectrum.exponents),
+        standard_errors=None
+        if spectrum.standard_errors is None
+        else np.array(spectrum.standard_errors),
+        conventions=conventions,
+        seconds=seconds,
+    )
+
+
+def _spectrum(record: SpectrumRecord) -> Spectrum:
+    """The spectrum behind a record, its sequences reduced to their mean."""
+    return Spectrum.from_dict(
+        {
+            **record.conventions,
+            "sequences": record.exponents[None],
+            "exponents": record.exponents,
+            "standard_errors": record.standard_errors,
+            "history": None,
+        }
+    )
+
+
+def settings_dict(settings: SpectrumSettings) -> dict[str, Any]:
+    """The settings as JSON values, for a study's configuration."""
+    return asdict(settings)
