@@ -86,6 +86,17 @@ class LanguageModel(nn.Module):
         output, state = self.recurrent(self.dropout(self.embedding(tokens)), state)
         return self.decoder(self.dropout(output)), state
 
+    def masks(self) -> dict[str, Tensor]:
+        """The mask of each weight matrix by its name in this model; a tied one stands once."""
+        parts = {"embedding": self.embedding, "recurrent": self.recurrent, "decoder": self.decoder}
+        if self.decoder.weight is self.embedding.weight:
+            del parts["decoder"]
+        return {
+            f"{part}.{name}": mask
+            for part, module in parts.items()
+            for name, mask in module.masks().items()
+        }
+
     def tangent_maps(
         self, inputs: Tensor, state: State | None = None, state_warmup: int = 0
     ) -> list[LayerTangent]:

@@ -87,3 +87,368 @@ _STYLE = rc_context(
         "svg.hashsalt": "lsh_native",
     }
 )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """A line to draw.
+
+    Args:
+        label: What stands at its end; empty for nothing.
+        role: What it shows, which decides how it looks.
+        x: Increasing numbers.
+        y: As many numbers; those that are not finite leave a gap.
+        error: Standard errors of y, or None.
+    """
+
+    label: str = ""
+    role: Role
+    x: ArrayLike
+    y: ArrayLike
+    error: ArrayLike | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """The way of one trial through the eliminations.
+
+    Args:
+        label: Its name.
+        role: How it ended.
+        epochs: How far it came.
+        ranks: Pairs of an epoch and its rank there.
+    """
+
+    label: str
+    role: Role
+    epochs: int
+    ranks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A finished candidate: what a score said of it, and how it ended."""
+
+    label: str
+    role: Role
+    score: float
+    perplexity: float
+
+
+@_STYLE
+def spectrum(
+    curves: Sequence[Curve], axes: Axes | None = None, *, title: str = "", width: int = WIDTH
+) -> Axes:
+    """Draw the exponents of one layer over their index, with a band of one standard error."""
+    axes = axes or _canvas(width=width, height=0.64 * width)[0]
+    for curve in curves:
+        x, y = _xy(curve)
+        colour, line_width, order = _ROLES[curve.role]
+        if curve.error is not None:
+            error = np.asarray(curve.error, dtype=np.float64)
+            axes.fill_between(
+                x, y - error, y + error, color=colour, alpha=0.2, linewidth=0, zorder=order - 1
+            )
+        axes.plot(x, y, color=colour, linewidth=line_width, zorder=order)
+    axes.margins(x=0, y=0.05)
+    axes.set_title(title)
+    axes.set_xlabel("index of the exponent")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _end_labels(axes, curves)
+    return axes
+
+
+@_STYLE
+def over_epochs(
+    distances: Sequence[Curve], perplexities: Sequence[Curve], *, rungs: Sequence[int], total: int
+) -> Figure:
+    """Draw distances to the dense reference above validation perplexities, over the same epochs."""
+    upper, lower = _canvas(height=450, rows=2, top=36)
+    for axes, curves, marker in ((upper, distances, "o"), (lower, perplexities, "")):
+        for curve in curves:
+            colour, line_width, order = _ROLES[curve.role]
+            axes.plot(
+                *_xy(curve),
+                color=colour,
+                linewidth=line_width,
+                zorder=order,
+                marker=marker,
+                markersize=2 * line_width,
+            )
+        _mark_rungs(axes, rungs)
+    upper.set_title("distance to the dense reference")
+    upper.set_ylim(0, 1.06 * _largest(distances))
+    lower.set_title("validation perplexity")
+    _cap(lower, perplexities)
+    for axes, curves in ((upper, distances), (lower, perplexities)):
+        axes.set_xlim(0, total)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _end_labels(axes, curves)
+    upper.tick_params(labelbottom=False)
+    lower.set_xlabel("epoch")
+    return _figure(lower)
+
+
+@_STYLE
+def trajectory(
+    curves: Sequence[Curve], axes: Axes | None = None, *, rungs: Sequence[int] = ()
+) -> Axes:
+    """Draw the best validation perplexity so far over all epochs spent; steps hold to the end."""
+    axes = axes or _canvas(height=270)[0]
+    end = max(float(_xy(curve)[0][-1]) for curve in curves)
+    for curve in curves:
+        x, y = _xy(curve)
+        colour, line_width, order = _ROLES[curve.role]
+        axes.plot(x, y, color=colour, linewidth=line_width, zorder=order, drawstyle="steps-post")
+        axes.plot(
+            [x[-1], end],
+            [y[-1], y[-1]],
+            color=colour,
+            linewidth=1,
+            linestyle=(0, (2, 2)),
+            zorder=order,
+        )
+    _mark_rungs(axes, rungs)
+    axes.set_xlim(0, end)
+    _cap(axes, curves)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_title("best validation perplexity so far")
+    axes.set_xlabel("epochs spent, the dense reference first")
+    _end_labels(axes, curves)
+    return axes
+
+
+@_STYLE
+def survival(
+    lanes: Sequence[Lane], axes: Axes | None = None, *, rungs: Sequence[int], total: int
+) -> Axes:
+    """Draw a lane for each trial as long as it trained, with its rank at each elimination."""
+    top, bottom = _MARGINS[2:]
+    axes = axes or _canvas(height=17 * len(lanes) + top + bottom)[0]
+    for row, lane in enumerate(lanes):
+        colour, line_width, order = _ROLES[lane.role]
+        axes.plot(
+            [0, lane.epochs], [row, row], color=colour, linewidth=2 * line_width, zorder=order
+        )
+        if lane.role is Role.LOST:
+            axes.plot(lane.epochs, row, color=colour, marker="x", markersize=6, zorder=4)
+        for epoch, rank in lane.ranks:
+            axes.plot(
+                epoch,
+                row,
+                color=colour,
+                marker="o",
+                markersize=13,
+                markerfacecolor=PALETTE["paper"],
+                markeredgewidth=1.2,
+                zorder=3,
+            )
+            axes.text(
+                epoch, row, str(rank), fontsize=7.5, ha="center", va="center_baseline", zorder=4
+            )
+    axes.grid(visible=False)
+    _mark_rungs(axes, rungs)
+    axes.set_xlim(0, 1.02 * total)
+    axes.set_ylim(len(lanes) - 0.4, -0.6)
+    axes.set_yticks(range(len(lanes)), [lane.label for lane in lanes])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_title("rank at each elimination")
+    axes.set_xlabel("epoch")
+    return axes
+
+
+@_STYLE
+def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
+    """Draw the kept share of each matrix and, under it, of its gates; a line marks the whole."""
+    rows = _density_rows(blocks)
+    axes = axes or _canvas(height=16 * len(rows) + 64, left=150, top=30)[0]
+    for row, (_, share, whole) in enumerate(rows):
+        axes.barh(
+            row,
+            share,
+            height=0.62 if whole else 0.42,
+            color=PALETTE["accent"] if whole else PALETTE["tint"],
+        )
+        axes.annotate(
+            f"{100 * share:.1f}",
+            (1, row),
+            (46, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="center_baseline",
+            fontsize=9,
+            color=PALETTE["ink" if whole else "muted"],
+        )
+    overall = sum(b.non_zeros for b in blocks) / sum(b.weights for b in blocks)
+    axes.axvline(overall, color=PALETTE["ink"], linewidth=0.9, zorder=3)
+    axes.annotate(
+        f"all {100 * overall:.1f} %",
+        (overall, 1),
+        (0, 4),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+    )
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    for label, (_, _, whole) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(PALETTE["ink" if whole else "muted"])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, min(1.0, 1.05 * max(share for _, share, _ in rows)) or 1.0)
+    axes.grid(visible=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.spines["left"].set_visible(False)
+    return axes
+
+
+@_STYLE
+def score_against_final(
+    points: Sequence[Point], axes: Axes | None = None, *, score: str = "score", width: int = WIDTH
+) -> Axes:
+    """Draw the final perplexity of finished candidates over what a score said of them before."""
+    axes = axes or _canvas(width=width, height=0.8 * width, right=24)[0]
+    for point in points:
+        colour = _ROLES[point.role][0]
+        axes.plot(point.score, point.perplexity, color=colour, marker="o", markersize=6, zorder=3)
+        axes.annotate(
+            point.label,
+            (point.score, point.perplexity),
+            (6, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=9,
+        )
+    axes.margins(0.22)
+    axes.set_title("final validation perplexity")
+    axes.set_xlabel(f"{score} (n = {len(points)})")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
+    return axes
+
+
+@_STYLE
+def to_svg(drawing: Axes | Figure) -> str:
+    """Return a drawing as an SVG document, the same text for the same drawing."""
+    figure = _figure(drawing) if isinstance(drawing, Axes) else drawing
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    # Six decimals of a point are half of the file and cannot be seen.
+    return re.sub(
+        r'(?<= d=")[^"]+',
+        lambda path: re.sub(r"\d+\.\d+", lambda n: f"{float(n[0]):.1f}", path[0]),
+        buffer.getvalue(),
+    )
+
+
+def _canvas(
+    *,
+    height: float,
+    width: int = WIDTH,
+    rows: int = 1,
+    left: int = _MARGINS[0],
+    right: int = _MARGINS[1],
+    top: int = _MARGINS[2],
+) -> list[Axes]:
+    """Return axes one below the other in a new figure; sizes in points."""
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    bottom = _MARGINS[3]
+    each = (height - bottom) / rows
+    return [
+        figure.add_axes(
+            (
+                left / width,
+                (bottom + (rows - 1 - row) * each) / height,
+                (width - left - right) / width,
+                (each - top) / height,
+            )
+        )
+        for row in range(rows)
+    ]
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # only an Axes that was removed has none
+    return figure
+
+
+def _xy(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    y = np.asarray(curve.y, dtype=np.float64)
+    return np.asarray(curve.x, dtype=np.float64), np.where(np.isfinite(y), y, np.nan)
+
+
+def _finite(curves: Sequence[Curve]) -> NDArray[np.float64]:
+    values = np.concatenate([np.empty(0), *(_xy(curve)[1] for curve in curves)])
+    return values[np.isfinite(values)]
+
+
+def _largest(curves: Sequence[Curve]) -> float:
+    return float(_finite(curves).max(initial=0.0)) or 1.0
+
+
+def _cap(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Cut off perplexities above twice the best, which would flatten all others."""
+    values = _finite(curves)
+    if len(values):
+        low, high = float(values.min()), min(float(values.max()), 2 * float(values.min()))
+        room = 0.06 * (high - low) or 1.0
+        axes.set_ylim(low - room, high + room)
+
+
+def _mark_rungs(axes: Axes, rungs: Sequence[float]) -> None:
+    for rung in rungs:
+        axes.axvline(
+            rung, color=PALETTE["faded"], linewidth=0.9, linestyle=(0, (1.5, 2.5)), zorder=1
+        )
+
+
+def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Write the labels of curves to the right of the axes, at the height of their ends, apart."""
+    ends = []
+    for curve in curves:
+        y = _xy(curve)[1]
+        y = y[np.isfinite(y)]
+        if curve.label and len(y):
+            ends.append((float(axes.transLimits.transform((0.0, y[-1]))[1]), curve))
+    ends.sort(key=lambda end: end[0])
+    figure = _figure(axes)
+    gap = 11.5 / (72 * figure.get_figheight() * axes.get_position().height)
+    for (_, curve), height in zip(ends, _spread([end for end, _ in ends], gap), strict=True):
+        axes.annotate(
+            curve.label,
+            (1, height),
+            (6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="center_baseline",
+            color=PALETTE["muted"] if curve.role is Role.FINISHED else _ROLES[curve.role][0],
+            annotation_clip=False,
+        )
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move increasing heights in [0, 1] apart by at least `gap`, where there is room."""
+    apart: list[float] = []
+    for height in heights:
+        apart.append(max(height, apart[-1] + gap if apart else 0.0))
+    ceiling = 1.0
+    for index in reversed(range(len(apart))):
+        apart[index] = min(apart[index], ceiling)
+        ceiling = apart[index] - gap
+    return apart
+
+
+def _density_rows(blocks: Sequence[Block]) -> list[tuple[str, float, bool]]:
+    """Return label and density of each matrix, followed by its gates, and which of both it is."""
+    matrices: dict[str, list[Block]] = {}
+    for block in blocks:
+        matrices.setdefault(block.matrix, []).append(block)
+    rows = []
+    for name, parts in matrices.items():
+        share = sum(p.non_zeros for p in parts) / sum(p.weights for p in parts)
+        rows.append((name, share, True))
+        rows += [(p.gate, p.density, False) for p in parts if p.gate]
+    return rows

@@ -42,9 +42,7 @@ class Table:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
         def line(cells: tuple[str, ...]) -> str:
-            numbers = (
-                cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
-            )
+            numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
             return "  ".join((cells[0].ljust(widths[0]), *numbers)).rstrip()
 
         rule = "─" * (sum(widths) + 2 * (len(widths) - 1))

@@ -116,16 +116,16 @@ class StudyView:
         return Role.RUNNING
 
     def by_survival(self) -> tuple[TrialSummary, ...]:
-        """Return the candidates, those who came furthest first."""
+        """Return the dense reference, then the candidates, those who came furthest first."""
         last_rank = {rung.trial: rung.rank for rung in self.rungs}
-        order = [Role.FOUND, Role.FINISHED, Role.RUNNING, Role.STOPPED, Role.LOST]
+        order = [Role.DENSE, Role.FOUND, Role.FINISHED, Role.RUNNING, Role.STOPPED, Role.LOST]
 
         def key(summary: TrialSummary) -> tuple[int, int, float, int]:
             trial = summary.trial
             rank = last_rank.get(trial.number, len(last_rank) + 1)
             return (order.index(self.role(trial)), -trial.epochs, rank, trial.number)
 
-        return tuple(sorted(self.result.trials, key=key))
+        return tuple(sorted(self.summaries, key=key))
 
     def in_order(self) -> Iterator[tuple[int, EpochRecord]]:
         """Yield the epochs of the candidates in the order in which they were trained.
@@ -184,7 +184,9 @@ class StudyView:
     def warnings(self) -> Iterator[str]:
         """Yield what a reader must know before trusting the page, a sentence each."""
         for trial in self.lost:
-            name = "The dense reference" if trial.number == REFERENCE else f"Candidate {trial.number}"
+            name = (
+                "The dense reference" if trial.number == REFERENCE else f"Candidate {trial.number}"
+            )
             yield f"{name} {trial.state} after {_epochs(trial.epochs)}: {trial.reason}."
         if self.finished and len(self.result.trials) < self.asked:
             yield (

@@ -56,7 +56,7 @@ class SpectrumSettings:
     state_warmup: int = 20
     tangent_warmup: int = 20
     every: int = 1
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64"] = "float64"
     reference: Literal["lsh2022"] | None = None
 
     def __post_init__(self) -> None:
@@ -120,6 +120,7 @@ class TrainingRunner:
         Raises:
             Diverged: a loss, gradient or weight is no longer finite.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         trainer = self.trainer(trial)
         if trainer.epoch > trial.epochs:
             record(_epoch_record(trainer.history[-1]))

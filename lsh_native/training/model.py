@@ -13,6 +13,7 @@ from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, sav
 from lsh_native.training.random_stream import RandomStream
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import Snapshot
+from lsh_native.training.sparse_storage import compress_masked, expand_masked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,14 +53,14 @@ def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageMo
 def save_model(
     path: str | os.PathLike[str], snapshot: Snapshot, recipe: Recipe, vocabulary: Vocabulary
 ) -> None:
-    """Write a model without what training needs.
+    """Write a model without what training needs, masked weights as compressed sparse rows.
 
     Raises:
         OSError: The file could not be written; an older one is kept.
     """
     save_checkpoint(
         path,
-        snapshot.state,
+        compress_masked(snapshot.state),
         {
             "kind": "model",
             "recipe": recipe.to_dict(),
@@ -81,7 +82,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         recipe = Recipe(**metadata["recipe"])
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
         model = draw_model(recipe, len(vocabulary), seed=0).eval()
-        load_model_state_(model, state)
+        load_model_state_(model, expand_masked(state))
         return SavedModel(
             model=model,
             recipe=recipe,

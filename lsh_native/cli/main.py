@@ -1,0 +1,99 @@
+"""The command `lsh-native`: parses, runs a subcommand, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lsh_native.cli.doctor import doctor
+from lsh_native.cli.report import report
+from lsh_native.cli.resume import resume
+from lsh_native.cli.search import search
+from lsh_native.cli.spectrum import spectrum
+from lsh_native.cli.status import status
+from lsh_native.cli.train import train
+from lsh_native.search.errors import StoreError, StudyError
+
+__all__ = ["main", "subcommand_parser"]
+
+SUBCOMMANDS: dict[str, Callable[..., None]] = {
+    "search": search,
+    "resume": resume,
+    "status": status,
+    "train": train,
+    "spectrum": spectrum,
+    "report": report,
+    "doctor": doctor,
+}
+
+# What a user can cause; anything else is a fault of the program and keeps its traceback.
+_EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, StoreError, StudyError)
+
+
+def subcommand_parser(name: str) -> ArgumentParser:
+    """The parser of one subcommand, from the signature and docstring of its function."""
+    function = SUBCOMMANDS[name]
+    summary = (function.__doc__ or "").partition("\n")[0]
+    parser = ArgumentParser(parser_mode="toml", description=summary, exit_on_error=False)
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    if name in ("search", "train"):
+        parser.add_argument("--config", action="config", help="a TOML file with these options")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: what follows the command's name; those of the process by default.
+
+    Returns:
+        Exit status: 0 done, 1 failed for the reason printed, 2 wrong usage, 130 interrupted.
+    """
+    parser = ArgumentParser(
+        prog="lsh-native",
+        parser_mode="toml",
+        exit_on_error=False,
+        description="Lyapunov-spectrum-based hyperpruning (LSH) of recurrent language models.",
+    )
+    commands = parser.add_subcommands()
+    for name in SUBCOMMANDS:
+        sub = subcommand_parser(name)
+        commands.add_subcommand(name, sub, help=sub.description)
+    try:
+        parsed = parser.parse_args(arguments)
+        name = parsed.subcommand
+        options = parser.instantiate_classes(parsed)[name]
+        settings = {key: value for key, value in vars(options).items() if key != "config"}
+    except (ArgumentError, *_EXPECTED) as error:
+        return _fail(error, status=2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=FutureWarning)
+            SUBCOMMANDS[name](**settings)
+    except KeyboardInterrupt:
+        print("\nlsh-native: interrupted; nothing stored is lost", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
+        return 1
+    except _EXPECTED as error:
+        return _fail(error, status=1)
+    return 0
+
+
+def _fail(error: BaseException, status: int) -> int:
+    if os.environ.get("LSH_TRACEBACK"):
+        traceback.print_exception(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"lsh-native: error: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

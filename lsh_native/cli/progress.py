@@ -1,0 +1,155 @@
+"""Progress of long work: a live table on a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lsh_native.search.events import (
+    Eliminated,
+    EpochDone,
+    Event,
+    PoolExhausted,
+    SpectrumDone,
+    StudyStarted,
+    TrialCompleted,
+    TrialLost,
+    TrialProposed,
+    TrialStarted,
+)
+from lsh_native.search.trial import State, Trial
+from lsh_native.training import perplexity
+
+__all__ = ["Progress"]
+
+
+class _Row:
+    """What the live table shows of one trial."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.epoch = trial.epochs
+        self.perplexity = ""
+        self.distance = ""
+        self.state = str(trial.state)
+
+
+class Progress:
+    """Shows what a study does; use as a context manager."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._rows: dict[int, _Row] = {}
+        self._total = 0
+        self._started = time.monotonic()
+        self._now = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            if self._rows:
+                self._console.print(self._table())
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def on_step(self, trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Takes a training step."""
+        if self._live is not None:
+            self._now = f"trial {trial.number}, epoch {epoch}: step {step} of {steps}, loss {loss:.3f}"
+            self._live.update(self._table())
+
+    def on_event(self, event: Event) -> None:
+        """Takes what a study tells."""
+        match event:
+            case StudyStarted(resumed=resumed, total=total):
+                self._total = total
+                if resumed:
+                    self._log("Going on with the study in this folder.")
+            case TrialProposed(trial=trial):
+                self._row(trial).state = "waiting"
+                self._log(f"trial {trial.number}: {trial.candidate}")
+            case TrialStarted(trial=trial, until=until):
+                self._row(trial).state = "running"
+                if trial.number == 0 and trial.epochs == 0:
+                    self._log(f"trial 0: dense reference, {until} epochs")
+            case EpochDone(trial=trial, record=record):
+                row = self._row(trial)
+                row.epoch = record.epoch
+                row.perplexity = f"{perplexity(record.valid_loss):.2f}"
+                self._log(
+                    f"trial {trial.number} epoch {record.epoch}: validation perplexity "
+                    f"{row.perplexity}, density {record.density:.3f}, {record.seconds:.1f} s"
+                )
+            case SpectrumDone(trial=trial, record=spectrum):
+                if spectrum.distance is not None:
+                    self._row(trial).distance = f"{spectrum.distance:.3f}"
+                    self._log(
+                        f"trial {trial.number} epoch {spectrum.epoch}: distance of spectrum to "
+                        f"dense {spectrum.distance:.3f}"
+                    )
+            case TrialLost(trial=trial):
+                self._row(trial).state = str(trial.state)
+                self._log(f"trial {trial.number}: {trial.state}: {trial.reason}")
+            case Eliminated(rung=rung, kept=kept, stopped=stopped):
+                for number in stopped:
+                    self._rows[number].state = str(State.STOPPED)
+                self._log(
+                    f"after epoch {rung.epoch}: trials {_list(kept)} go on, {_list(stopped)} stop"
+                )
+            case TrialCompleted(trial=trial):
+                self._row(trial).state = str(State.COMPLETE)
+                self._log(f"trial {trial.number}: complete")
+            case PoolExhausted(asked=asked, found=found):
+                self._log(f"the space holds {found} candidates, fewer than the {asked} asked for")
+
+    def _row(self, trial: Trial) -> _Row:
+        return self._rows.setdefault(trial.number, _Row(trial))
+
+    def _log(self, line: str) -> None:
+        if self._live is None:
+            elapsed = time.monotonic() - self._started
+            self._console.print(f"[{elapsed:7.1f} s] {line}", highlight=False, markup=False)
+        else:
+            self._live.update(self._table())
+
+    def _table(self) -> Table:
+        elapsed = time.monotonic() - self._started
+        table = Table(caption=f"{elapsed:.0f} s   {self._now}", caption_justify="left", box=None)
+        for name in ("trial", "epoch", "perplexity", "distance"):
+            table.add_column(name, justify="right")
+        table.add_column("state")
+        table.add_column("pruning", no_wrap=True)
+        for number, row in sorted(self._rows.items()):
+            candidate = row.trial.candidate
+            table.add_row(
+                str(number),
+                f"{row.epoch}/{self._total}",
+                row.perplexity,
+                row.distance,
+                row.state,
+                "dense reference" if candidate is None else str(candidate),
+            )
+        return table
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers)) or "none"

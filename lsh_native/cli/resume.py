@@ -1,0 +1,33 @@
+"""`lsh-native resume`: goes on with a study that was stopped or killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lsh_native.cli.search import CONFIGURATION, STORE, search
+from lsh_native.search.errors import StudyError
+
+__all__ = ["resume"]
+
+
+def resume(study: Path) -> None:
+    """Goes on with a study where it was stopped or killed; nothing trained is trained again.
+
+    Args:
+        study: the study's folder.
+    """
+    from lsh_native.cli.main import subcommand_parser
+
+    if not (study / STORE).exists() or not (study / CONFIGURATION).exists():
+        raise StudyError(
+            f"{study} must hold {STORE} and {CONFIGURATION} of a search, found no such study"
+        )
+    parser = subcommand_parser("search")
+    parsed = parser.parse_object(json.loads((study / CONFIGURATION).read_text(encoding="utf-8")))
+    options = {
+        name: value
+        for name, value in vars(parser.instantiate_classes(parsed)).items()
+        if name != "config"
+    }
+    search(**{**options, "output": study})
