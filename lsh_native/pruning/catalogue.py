@@ -76,7 +76,7 @@ def dynamic(
 ) -> PruningMethod:
     """Drop and grow at constant density: the method that the published search ranges over.
 
-    Source: A. Zheng and E. Shlizerman, "Hyperpruning", 2025 (arXiv 2506.07975), with exact counts.
+    Source: Zheng and Shlizerman, "Hyperpruning", 2025 (arXiv 2506.07975), with exact counts.
     """
     return PruningMethod(
         initial=_pick("initial", INITIAL, initial),
