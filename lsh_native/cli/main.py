@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = parser.parse_args(arguments)
         name = parsed.subcommand
-        options = parser.instantiate_classes(parsed)[name]
+        options = parser.instantiate(parsed)[name]
         settings = {key: value for key, value in vars(options).items() if key != "config"}
     except (ArgumentError, *_EXPECTED) as error:
         return _fail(error, status=2)

@@ -74,7 +74,9 @@ class Progress:
     def on_step(self, trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
         """Takes a training step."""
         if self._live is not None:
-            self._now = f"trial {trial.number}, epoch {epoch}: step {step} of {steps}, loss {loss:.3f}"
+            self._now = (
+                f"trial {trial.number}, epoch {epoch}: step {step} of {steps}, loss {loss:.3f}"
+            )
             self._live.update(self._table())
 
     def on_event(self, event: Event) -> None:

@@ -27,7 +27,7 @@ def resume(study: Path) -> None:
     parsed = parser.parse_object(json.loads((study / CONFIGURATION).read_text(encoding="utf-8")))
     options = {
         name: value
-        for name, value in vars(parser.instantiate_classes(parsed)).items()
+        for name, value in vars(parser.instantiate(parsed)).items()
         if name != "config"
     }
     search(**{**options, "output": study})

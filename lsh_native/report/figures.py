@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
 
 import numpy as np
@@ -21,6 +21,8 @@ from lsh_native.search.trial import REFERENCE, EpochRecord, SpectrumRecord
 _POINTS = 160
 # Labels that fit at the end of curves, beside the dense reference's.
 _LABELS = 4
+# What the letters of an LSTM's gates stand for.
+_GATES: Mapping[str, str] = {"i": "input", "f": "forget", "g": "cell", "o": "output"}
 # Width of one of three drawings in a row.
 _SMALL = 250
 
@@ -57,10 +59,9 @@ def trajectory(view: StudyView) -> Figure | None:
         curves.append(_best_so_far(reference, start=0, label="dense", role=Role.DENSE))
     order = list(view.in_order())
     if order:
-        role = Role.FOUND if view.finished else Role.RUNNING
-        start = len(reference)
         records = [record for _, record in order]
-        curves.append(_best_so_far(records, start=start, label="sparse", role=role))
+        start = len(reference)
+        curves.append(_best_so_far(records, start=start, label="sparse", role=Role.FOUND))
     if not curves:
         return None
     stages = (
@@ -73,8 +74,8 @@ def trajectory(view: StudyView) -> Figure | None:
         name="trajectory",
         caption=(
             "Every epoch counts, those of the dense reference first. Where the sparse line "
-            "falls, the search found something better; dotted lines mark eliminations. Perplexities above "
-            "twice the best are cut off."
+            "falls, the search found something better; dotted lines mark eliminations. "
+            "Perplexities above twice the best are cut off."
         ),
         panels=(
             (
@@ -115,8 +116,7 @@ def over_epochs(view: StudyView) -> Figure | None:
     if not any(view.epochs.values()):
         return None
     labelled = _labelled(view)
-    distances = [Curve(label="dense", role=Role.DENSE, x=(0, view.total), y=(0, 0))]
-    perplexities = []
+    distances, perplexities = [], []
     for summary in view.summaries:
         number, role = summary.trial.number, view.role(summary.trial)
         label = name_of(view, number) if number in labelled else ""
@@ -134,14 +134,18 @@ def over_epochs(view: StudyView) -> Figure | None:
                     y=[perplexity(r.valid_loss) for r in records],
                 )
             )
+    compare = ""
+    if distances:
+        distances.append(Curve(label="dense", role=Role.DENSE, x=(0, view.total), y=(0, 0)))
+        compare = (
+            "Compare distances only within one epoch: they change in size as training goes on. "
+            "See whether the candidates that are near the dense reference above are also those "
+            "that are low below. "
+        )
     drawing = plots.over_epochs(distances, perplexities, rungs=view.rung_epochs, total=view.total)
     return Figure(
         name="epochs",
-        caption=(
-            "Compare distances only within one epoch: they change in size as training goes on. "
-            "See whether the candidates that are near the dense reference above are also those "
-            "that are low below. Perplexities above twice the best are cut off."
-        ),
+        caption=f"{compare}Perplexities above twice the best are cut off.",
         panels=(("Distance and validation perplexity over epochs", plots.to_svg(drawing)),),
     )
 
@@ -171,8 +175,11 @@ def spectra(view: StudyView, epoch: int) -> Figure | None:
             (f"Lyapunov exponents of layer {layer + 1} after epoch {epoch}", plots.to_svg(axes))
         )
     collapsed = sum(int(np.isneginf(record.exponents).sum()) for record in records.values())
+    most = max(len(layer) for r in records.values() for layer in layers_of(r, r.exponents))
+    thinned = f" {_POINTS} of {most} exponents are drawn." if most > _POINTS else ""
     gap = (
-        f" {collapsed} exponents of minus infinity, directions that the dynamics erase, are not drawn."
+        f" {collapsed} exponents of minus infinity, of directions that the dynamics erase, are not "
+        "drawn."
         if collapsed
         else ""
     )
@@ -180,7 +187,7 @@ def spectra(view: StudyView, epoch: int) -> Figure | None:
         name=f"spectra-{epoch}",
         caption=(
             f"After epoch {epoch}. A curve above that of the dense network contracts less in "
-            f"that direction; bands are one standard error.{gap}"
+            f"that direction; bands are one standard error.{thinned}{gap}"
         ),
         panels=tuple(panels),
     )
@@ -188,6 +195,7 @@ def spectra(view: StudyView, epoch: int) -> Figure | None:
 
 def density(blocks: Sequence[Block]) -> Figure:
     """Density of each matrix and gate of the network that was found."""
+    blocks = [replace(block, gate=_GATES.get(block.gate, block.gate)) for block in blocks]
     return Figure(
         name="density",
         caption=(
@@ -222,13 +230,14 @@ def scores(view: StudyView) -> Figure | None:
         )
     else:
         verdict = (
-            f"{count} candidates finished. Pairs of them in the order of their final perplexity: "
-            f"{'; '.join(sentences)}. They are those that the search kept, not a random sample."
+            f"{count} candidates finished. Pairs of them that the score puts in the order of their "
+            f"final perplexity, half of them by chance: {'; '.join(sentences)}. These are the "
+            "candidates that the search kept, not a random sample."
         )
     return Figure(
         name="scores",
         caption=(
-            f"Final validation perplexity over what each score said after epoch {epoch}, finished "
+            f"Best validation perplexity over what each score said after epoch {epoch}, finished "
             f"candidates only. {verdict}"
         ),
         panels=tuple(panels),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lsh_native.search.result import Budget
@@ -135,6 +135,15 @@ class ModelFigures:
             "density": self.density,
         }
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> ModelFigures:
+        """Rebuild the figures from `to_dict`; what follows from others is worked out again."""
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in record.items() if name in known}
+        names = {field.name for field in fields(Block)}
+        blocks = [{n: v for n, v in block.items() if n in names} for block in record["blocks"]]
+        return cls(**{**values, "blocks": tuple(Block(**block) for block in blocks)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinalTable:
@@ -169,6 +178,17 @@ class FinalTable:
             "best_possible_perplexity": self.best_possible_perplexity,
             "budget": budget_to_dict(self.budget),
         }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], budget: Budget) -> FinalTable:
+        """Rebuild the table from `to_dict`, with the budget as the store knows it."""
+        found = record["found"]
+        return cls(
+            dense=ModelFigures.from_dict(record["dense"]),
+            found=None if found is None else ModelFigures.from_dict(found),
+            budget=budget,
+            best_possible_perplexity=record["best_possible_perplexity"],
+        )
 
 
 def budget_to_dict(budget: Budget) -> dict[str, Any]:

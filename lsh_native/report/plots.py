@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -35,20 +36,31 @@ PALETTE: Mapping[str, str] = MappingProxyType(
 )
 """Colours by name; told apart by lightness as well as by hue."""
 
-# Colour, line width and height above the other lines.
-_ROLES: Mapping[Role, tuple[str, float, float]] = {
-    Role.STOPPED: (PALETTE["faded"], 0.8, 2.1),
-    Role.LOST: (PALETTE["lost"], 0.8, 2.2),
-    Role.RUNNING: (PALETTE["tint"], 1.0, 2.3),
-    Role.FINISHED: (PALETTE["tint"], 1.5, 2.4),
-    Role.DENSE: (PALETTE["ink"], 1.5, 2.5),
-    Role.FOUND: (PALETTE["accent"], 1.9, 2.6),
+ROLE_COLOURS: Mapping[Role, str] = MappingProxyType(
+    {
+        Role.STOPPED: "faded",
+        Role.LOST: "lost",
+        Role.RUNNING: "muted",
+        Role.FINISHED: "tint",
+        Role.DENSE: "ink",
+        Role.FOUND: "accent",
+    }
+)
+"""The colour of each role, by name; what comes later is drawn above."""
+
+_WIDTHS: Mapping[Role, float] = {
+    Role.STOPPED: 0.8,
+    Role.LOST: 0.8,
+    Role.RUNNING: 1.0,
+    Role.FINISHED: 1.5,
+    Role.DENSE: 1.5,
+    Role.FOUND: 1.9,
 }
 
 WIDTH = 420
 """Of a drawing, in points; text is 10 of them high."""
 
-_MARGINS = (46, 62, 24, 34)  # left, right, top, bottom
+_MARGINS = (46, 70, 24, 34)  # left, right, top, bottom
 
 _STYLE = rc_context(
     {
@@ -59,6 +71,7 @@ _STYLE = rc_context(
         "xtick.labelsize": 9,
         "ytick.labelsize": 9,
         "text.color": PALETTE["ink"],
+        "text.parse_math": False,
         "axes.labelcolor": PALETTE["muted"],
         "axes.titlecolor": PALETTE["ink"],
         "axes.titlelocation": "left",
@@ -143,13 +156,13 @@ def spectrum(
     axes = axes or _canvas(width=width, height=0.64 * width)[0]
     for curve in curves:
         x, y = _xy(curve)
-        colour, line_width, order = _ROLES[curve.role]
+        style = _line(curve.role)
         if curve.error is not None:
             error = np.asarray(curve.error, dtype=np.float64)
             axes.fill_between(
-                x, y - error, y + error, color=colour, alpha=0.2, linewidth=0, zorder=order - 1
+                x, y - error, y + error, color=style["color"], alpha=0.2, linewidth=0, zorder=1.9
             )
-        axes.plot(x, y, color=colour, linewidth=line_width, zorder=order)
+        axes.plot(x, y, **style)
     axes.margins(x=0, y=0.05)
     axes.set_title(title)
     axes.set_xlabel("index of the exponent")
@@ -162,30 +175,31 @@ def spectrum(
 def over_epochs(
     distances: Sequence[Curve], perplexities: Sequence[Curve], *, rungs: Sequence[int], total: int
 ) -> Figure:
-    """Draw distances to the dense reference above validation perplexities, over the same epochs."""
-    upper, lower = _canvas(height=450, rows=2, top=36)
-    for axes, curves, marker in ((upper, distances, "o"), (lower, perplexities, "")):
-        for curve in curves:
-            colour, line_width, order = _ROLES[curve.role]
-            axes.plot(
-                *_xy(curve),
-                color=colour,
-                linewidth=line_width,
-                zorder=order,
-                marker=marker,
-                markersize=2 * line_width,
-            )
-        _mark_rungs(axes, rungs)
-    upper.set_title("distance to the dense reference")
-    upper.set_ylim(0, 1.06 * _largest(distances))
-    lower.set_title("validation perplexity")
+    """Draw distances to the dense reference above validation perplexities, over the same epochs.
+
+    Without distances there are perplexities alone.
+    """
+    *uppers, lower = _canvas(height=450 if distances else 250, rows=2 if distances else 1, top=36)
+    for upper in uppers:
+        for curve in distances:
+            x, y = _xy(curve)
+            style = _line(curve.role)
+            marker = "" if curve.role is Role.DENSE else "o"
+            upper.plot(x, y, marker=marker, markersize=2 * style["linewidth"], **style)
+        largest = float(_finite(distances).max(initial=0.0)) or 1.0
+        upper.set_ylim(-0.04 * largest, 1.06 * largest)
+        upper.set_title("distance to the dense reference")
+        upper.tick_params(labelbottom=False)
+    for curve in perplexities:
+        lower.plot(*_xy(curve), **_line(curve.role))
     _cap(lower, perplexities)
-    for axes, curves in ((upper, distances), (lower, perplexities)):
+    lower.set_title("validation perplexity")
+    lower.set_xlabel("epoch")
+    for axes in (*uppers, lower):
+        _mark_rungs(axes, rungs)
         axes.set_xlim(0, total)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        _end_labels(axes, curves)
-    upper.tick_params(labelbottom=False)
-    lower.set_xlabel("epoch")
+        _end_labels(axes, perplexities if axes is lower else distances)
     return _figure(lower)
 
 
@@ -198,16 +212,9 @@ def trajectory(
     end = max(float(_xy(curve)[0][-1]) for curve in curves)
     for curve in curves:
         x, y = _xy(curve)
-        colour, line_width, order = _ROLES[curve.role]
-        axes.plot(x, y, color=colour, linewidth=line_width, zorder=order, drawstyle="steps-post")
-        axes.plot(
-            [x[-1], end],
-            [y[-1], y[-1]],
-            color=colour,
-            linewidth=1,
-            linestyle=(0, (2, 2)),
-            zorder=order,
-        )
+        style = _line(curve.role)
+        axes.plot(x, y, drawstyle="steps-post", **style)
+        axes.plot([x[-1], end], [y[-1], y[-1]], linestyle=(0, (2, 2)), **{**style, "linewidth": 1})
     _mark_rungs(axes, rungs)
     axes.set_xlim(0, end)
     _cap(axes, curves)
@@ -224,14 +231,15 @@ def survival(
 ) -> Axes:
     """Draw a lane for each trial as long as it trained, with its rank at each elimination."""
     top, bottom = _MARGINS[2:]
-    axes = axes or _canvas(height=17 * len(lanes) + top + bottom)[0]
+    axes = axes or _canvas(height=17 * len(lanes) + top + bottom, left=62, right=30)[0]
     for row, lane in enumerate(lanes):
-        colour, line_width, order = _ROLES[lane.role]
-        axes.plot(
-            [0, lane.epochs], [row, row], color=colour, linewidth=2 * line_width, zorder=order
-        )
+        style = _line(lane.role)
+        colour, width = style["color"], 2 * style["linewidth"]
+        axes.plot([0, lane.epochs], [row, row], **{**style, "linewidth": width})
         if lane.role is Role.LOST:
-            axes.plot(lane.epochs, row, color=colour, marker="x", markersize=6, zorder=4)
+            axes.plot(
+                lane.epochs, row, color=colour, marker="x", markersize=6, zorder=4, clip_on=False
+            )
         for epoch, rank in lane.ranks:
             axes.plot(
                 epoch,
@@ -310,7 +318,7 @@ def score_against_final(
     """Draw the final perplexity of finished candidates over what a score said of them before."""
     axes = axes or _canvas(width=width, height=0.8 * width, right=24)[0]
     for point in points:
-        colour = _ROLES[point.role][0]
+        colour = PALETTE[ROLE_COLOURS[point.role]]
         axes.plot(point.score, point.perplexity, color=colour, marker="o", markersize=6, zorder=3)
         axes.annotate(
             point.label,
@@ -369,9 +377,19 @@ def _canvas(
     ]
 
 
+def _line(role: Role) -> dict[str, Any]:
+    """Return how `Axes.plot` is to draw what has a role."""
+    return {
+        "color": PALETTE[ROLE_COLOURS[role]],
+        "linewidth": _WIDTHS[role],
+        "zorder": 2 + 0.1 * list(ROLE_COLOURS).index(role),
+    }
+
+
 def _figure(axes: Axes) -> Figure:
-    figure = axes.get_figure(root=True)
-    assert figure is not None  # only an Axes that was removed has none
+    """Return the figure that an axes lies in, however deep."""
+    figure = axes.figure.figure
+    assert isinstance(figure, Figure)
     return figure
 
 
@@ -381,12 +399,9 @@ def _xy(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _finite(curves: Sequence[Curve]) -> NDArray[np.float64]:
-    values = np.concatenate([np.empty(0), *(_xy(curve)[1] for curve in curves)])
-    return values[np.isfinite(values)]
-
-
-def _largest(curves: Sequence[Curve]) -> float:
-    return float(_finite(curves).max(initial=0.0)) or 1.0
+    values: NDArray[np.float64] = np.concatenate([np.empty(0), *(_xy(c)[1] for c in curves)])
+    finite: NDArray[np.float64] = values[np.isfinite(values)]
+    return finite
 
 
 def _cap(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -424,7 +439,7 @@ def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
             xycoords="axes fraction",
             textcoords="offset points",
             va="center_baseline",
-            color=PALETTE["muted"] if curve.role is Role.FINISHED else _ROLES[curve.role][0],
+            color=PALETTE["muted" if curve.role is Role.FINISHED else ROLE_COLOURS[curve.role]],
             annotation_clip=False,
         )
 

@@ -13,6 +13,9 @@ from lsh_native.search.result import Budget
 ABSENT = "–"  # noqa: RUF001 - stands where nothing was measured
 """Stands where nothing was measured."""
 
+PART = "of which"
+"""Begins the label of a row that is a part of one above."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -88,7 +91,7 @@ def show_megabytes(value: float) -> str:
 
 def show_ratio(value: float) -> str:
     """How many times."""
-    return f"{value:.2f}×"
+    return f"{value:.2f}×"  # noqa: RUF001 - the sign of multiplication
 
 
 def _estimate(value: float) -> str:
@@ -112,9 +115,9 @@ _COMPARISON: tuple[tuple[str, str, _Show], ...] = (
 
 _BUDGET: tuple[tuple[str, str, _Show], ...] = (
     ("search", "this search", show_count),
-    ("of_candidates", "of which candidates", show_count),
-    ("of_reference", "of which the dense reference", show_count),
-    ("of_spectra", "of which spectra", show_count),
+    ("of_candidates", f"{PART} candidates", show_count),
+    ("of_reference", f"{PART} the dense reference", show_count),
+    ("of_spectra", f"{PART} spectra", show_count),
     ("full_search", "full search: every candidate to the end", _estimate),
     ("halving", "successive halving on the loss, same rounds", show_count),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsh_native.report.tables import perplexity
 from lsh_native.search.result import StudyResult, TrialSummary, read_result
 from lsh_native.search.store import Store
 from lsh_native.search.trial import (
@@ -73,8 +75,8 @@ class StudyView:
     @property
     def finishers(self) -> tuple[TrialSummary, ...]:
         """Candidates that trained for the full schedule, best first."""
-        complete = [s for s in self.result.trials if s.trial.state is State.COMPLETE and s.best]
-        return tuple(sorted(complete, key=lambda s: s.best.valid_loss if s.best else 0.0))
+        complete = [s for s in self.result.trials if s.trial.state is State.COMPLETE]
+        return tuple(sorted(complete, key=_loss))
 
     @property
     def lost(self) -> tuple[Trial, ...]:
@@ -117,13 +119,14 @@ class StudyView:
 
     def by_survival(self) -> tuple[TrialSummary, ...]:
         """Return the dense reference, then the candidates, those who came furthest first."""
-        last_rank = {rung.trial: rung.rank for rung in self.rungs}
+        places = {rung.trial: rung.rank for rung in self.rungs}
+        places |= {s.trial.number: place for place, s in enumerate(self.finishers, start=1)}
         order = [Role.DENSE, Role.FOUND, Role.FINISHED, Role.RUNNING, Role.STOPPED, Role.LOST]
 
-        def key(summary: TrialSummary) -> tuple[int, int, float, int]:
+        def key(summary: TrialSummary) -> tuple[int, int, int, int]:
             trial = summary.trial
-            rank = last_rank.get(trial.number, len(last_rank) + 1)
-            return (order.index(self.role(trial)), -trial.epochs, rank, trial.number)
+            place = places.get(trial.number, len(places) + 1)
+            return (order.index(self.role(trial)), -trial.epochs, place, trial.number)
 
         return tuple(sorted(self.summaries, key=key))
 
@@ -181,13 +184,28 @@ class StudyView:
             f"proposed, {ended} of them have ended."
         )
 
+    def best_so_far(self) -> str:
+        """Say what an unfinished study has seen; empty before a candidate was trained."""
+        reached = [s for s in self.result.trials if s.best is not None and not s.trial.state.lost]
+        best = min(reached, key=_loss, default=None)
+        if best is None or best.best is None:
+            return ""
+        return (
+            f"The lowest validation perplexity so far is {perplexity(best.best.valid_loss):.1f}, "
+            f"of candidate {best.trial.number} after epoch {best.best.epoch}."
+        )
+
     def warnings(self) -> Iterator[str]:
         """Yield what a reader must know before trusting the page, a sentence each."""
+        losses: dict[tuple[State, str], list[str]] = {}
         for trial in self.lost:
-            name = (
-                "The dense reference" if trial.number == REFERENCE else f"Candidate {trial.number}"
-            )
-            yield f"{name} {trial.state} after {_epochs(trial.epochs)}: {trial.reason}."
+            losses.setdefault((trial.state, trial.reason), []).append(str(trial.number))
+        for (state, reason), numbers in losses.items():
+            if numbers == [str(REFERENCE)]:
+                who = "The dense reference"
+            else:
+                who = f"Candidate{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+            yield f"{who} {state}: {reason}."
         if self.finished and len(self.result.trials) < self.asked:
             yield (
                 f"{self.asked} candidates were asked for, but the space holds only "
@@ -243,5 +261,5 @@ def layers_of(record: SpectrumRecord, values: NDArray[np.float64]) -> list[NDArr
     return [layer.ravel() for layer in values] if values.ndim > 1 else [values]
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch" if count == 1 else f"{count} epochs"
+def _loss(summary: TrialSummary) -> float:
+    return summary.best.valid_loss if summary.best else math.inf

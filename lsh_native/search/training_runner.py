@@ -255,9 +255,7 @@ def _epoch_record(result: EpochResult) -> EpochRecord:
 
 
 def _spectrum_record(spectrum: Spectrum, epoch: int, seconds: float) -> SpectrumRecord:
-    conventions = {
-        name: value for name, value in spectrum.to_dict().items() if name not in _ARRAYS
-    }
+    conventions = {name: value for name, value in spectrum.to_dict().items() if name not in _ARRAYS}
     return SpectrumRecord(
         epoch=epoch,
         exponents=np.array(spectrum.exponents),

@@ -747,6 +747,24 @@ def test_errors_of_tangent() -> None:
             push(*arguments, False)
 
 
+def test_indices_that_point_outside_are_refused_by_every_operator() -> None:
+    """The content of patterns has its own tests; here, that no operator forgets to look."""
+    layer = small()
+    done, weights, (state, input) = layer.run(), layer.weights(), directions(layer, 3)
+    for which in ("ih", "hh"):
+        bad = layer.pattern(which)
+        bad[8 + 20 + 1] = 2**30  # the first column
+        outside = bad if which == "ih" else (bad,)
+        spoilt = replace(weights, **{f"pattern_{which}": outside})
+        message = f"pattern_{which} must have columns that ascend"
+        with pytest.raises(RuntimeError, match=message):
+            run(LSTM, layer["input"], layer["state"], spoilt)
+        with pytest.raises(RuntimeError, match=message):
+            backward_op(layer, done, **{f"pattern_{which}": bad if which == "ih" else [bad]})
+        with pytest.raises(RuntimeError, match=message):
+            tangent(LSTM, state, done.trajectory, spoilt, input_tangent=input)
+
+
 @pytest.mark.parametrize("dual", ["input", "state", "weight_ih", "weight_hh", "bias_ih", "bias_hh"])
 def test_forward_mode_is_refused_and_not_silently_zero(dual: str) -> None:
     layer = small()

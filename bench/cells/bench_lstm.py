@@ -1,0 +1,103 @@
+"""One sparse LSTM layer beside `torch.nn.LSTM`, forward and training step, uniform random masks."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bench.harness import Case, Goal, Work
+from lsh_native.nn import SparseLSTM
+
+STEPS = 35
+
+# (hidden, batch): sparsity -> must and aim over torch.nn.LSTM, the faster of its two modes
+FORWARD = {
+    (1500, 20): {0.67: Goal(must=2.7, aim=3.1), 0.9: Goal(must=7.5, aim=9), 0.95: Goal(must=11, aim=15)},
+    (650, 20): {0.67: Goal(must=1.8, aim=2.0), 0.9: Goal(must=4.5, aim=5.5), 0.95: Goal(must=6.5, aim=8.5)},
+    (1024, 64): {0.67: Goal(must=2.5, aim=3), 0.9: Goal(must=6, aim=8), 0.95: Goal(must=9, aim=13)},
+    (1024, 1): {0.5: Goal(must=2.5, aim=3), 0.67: Goal(must=3.5, aim=4.5), 0.9: Goal(must=8, aim=11)},
+    (256, 1): {0.5: Goal(must=2.3, aim=3), 0.67: Goal(must=3.3, aim=4.5), 0.9: Goal(must=7, aim=10)},
+}
+TRAINING = {0.67: Goal(must=2.5, aim=3), 0.9: Goal(must=7, aim=9), 0.95: Goal(must=10, aim=15)}
+SHORT = {(256, 1), (256, 20)}
+
+
+class _Masked(nn.Module):
+    """Multiplies a weight by its mask, as people do it with `parametrize`."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+def cases(short: bool) -> Iterator[Case]:
+    for threads in (1,) if short else (1, 2):
+        forward = {(256, 20): {0.9: Goal(must=1)}, (256, 1): FORWARD[256, 1]} if short else FORWARD
+        for (hidden, batch), goals in forward.items():
+            for sparsity, goal in goals.items():
+                yield _forward(hidden, batch, sparsity, goal, threads)
+        for sparsity, goal in {0.9: Goal(must=1)}.items() if short else TRAINING.items():
+            yield _training(256 if short else 1500, 20, sparsity, goal, threads)
+
+
+def _layers(hidden: int, batch: int, sparsity: float) -> tuple[SparseLSTM, nn.LSTM, Tensor]:
+    torch.manual_seed(0)
+    layer = SparseLSTM(hidden, hidden, density=1 - sparsity)
+    return layer, layer.to_dense(), torch.randn(STEPS, batch, hidden)
+
+
+def _work(layer: SparseLSTM, batch: int, products: int) -> Work:
+    connections = sum(int(mask.sum()) for mask in layer.masks().values())
+    return Work(operations=2.0 * connections * batch * STEPS * products)
+
+
+def _forward(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int) -> Case:
+    layer, dense, x = _layers(hidden, batch, sparsity)
+
+    def without_gradient(module: nn.Module) -> Callable[[], object]:
+        def call() -> object:
+            with torch.no_grad():
+                return module(x)
+
+        return call
+
+    return Case(
+        name="lstm forward",
+        ours=without_gradient(layer),
+        peers={"nn.LSTM no_grad": without_gradient(dense), "nn.LSTM training": lambda: dense(x)},
+        shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
+        threads=threads,
+        goals={"nn.LSTM no_grad": goal, "nn.LSTM training": goal},
+        work=_work(layer, batch, 1),
+    )
+
+
+def _training(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int) -> Case:
+    layer, dense, x = _layers(hidden, batch, sparsity)
+    masked = layer.to_dense()
+    for name, mask in layer.masks().items():
+        parametrize.register_parametrization(masked, name, _Masked(mask))
+
+    def step(module: nn.Module) -> Callable[[], object]:
+        leaf = x.clone().requires_grad_()
+
+        def call() -> None:
+            module.zero_grad()
+            leaf.grad = None
+            module(leaf)[0].sum().backward()
+
+        return call
+
+    return Case(
+        name="lstm training step",
+        ours=step(layer),
+        peers={"nn.LSTM": step(dense), "nn.LSTM with parametrize masks": step(masked)},
+        shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
+        threads=threads,
+        goals={"nn.LSTM": goal},
+        work=_work(layer, batch, 3),
+    )

@@ -1,0 +1,217 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lsh_native.cli.main import main
+from lsh_native.search.result import read_result
+from lsh_native.search.store import Store
+
+# A search of a few seconds: tiny networks on a tiny text.
+TINY = [
+    "--candidates=3",
+    "--recipe.hidden_size=8",
+    "--recipe.embedding_size=8",
+    "--recipe.epochs=3",
+    "--text.train_tokens=3000",
+    "--spectrum.steps=10",
+    "--spectrum.state_warmup=5",
+    "--spectrum.tangent_warmup=5",
+    "--threads=1",
+]
+
+
+def search(output: Path, *more: str) -> list[str]:
+    return ["search", f"--output={output}", *TINY, *more]
+
+
+def table(folder: Path) -> list[tuple[object, ...]]:
+    """All that a study found, without seconds and dates."""
+    with Store(folder / "study.db", read_only=True) as store:
+        numbers = [trial.number for trial in store.trials()]
+        return [
+            (
+                summary.trial.number,
+                str(summary.trial.candidate),
+                summary.trial.state,
+                [(e.epoch, e.train_loss, e.valid_loss, e.density) for e in store.epochs(number)],
+                [(s.epoch, s.distance, s.exponents.tolist()) for s in store.spectra(number)],
+            )
+            for number, summary in zip(
+                numbers, [read_result(store).reference, *read_result(store).trials], strict=True
+            )
+        ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    assert main(search(folder)) == 0
+    return folder
+
+
+def test_search_leaves_model_numbers_and_report(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["found"]["density"] == pytest.approx(0.33, abs=1e-3)
+    assert summary["dense"]["density"] == 1
+    assert summary["best_possible_perplexity"] < summary["dense"]["test_perplexity"]
+    assert (finished / "best" / "model.safetensors").stat().st_size > 0
+    page = (finished / "report.html").read_text()
+    assert page.lower().startswith("<!doctype html>") and "https:" not in page
+    assert main(["status", str(finished)]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+def test_a_finished_search_run_again_trains_nothing(finished: Path) -> None:
+    before = table(finished)
+    assert main(["resume", str(finished)]) == 0
+    assert table(finished) == before
+
+
+def test_report_and_spectrum_of_what_was_found(finished: Path, tmp_path: Path) -> None:
+    assert main(["report", str(finished)]) == 0
+    output = tmp_path / "spectrum.json"
+    arguments = ["--text.train_tokens=3000", "--steps=10", f"--output={output}"]
+    assert main(["spectrum", str(finished / "best" / "model.safetensors"), *arguments]) == 0
+    record = json.loads(output.read_text())
+    assert record["layer_sizes"] == [16, 16]
+    assert output.with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_killed_at_random_moments_a_search_ends_the_same(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "lsh_native", *search(folder)]
+    rng = random.Random(0)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _wait_for_an_epoch(folder, process)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(
+        [sys.executable, "-m", "lsh_native", "resume", str(folder)],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert table(folder) == table(finished)
+
+
+def _wait_for_an_epoch(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Returns when one more epoch is stored than at the call, or the process has ended."""
+    known = _epochs(folder)
+    while process.poll() is None and _epochs(folder) <= known:
+        time.sleep(0.02)
+
+
+def _epochs(folder: Path) -> int:
+    if not (folder / "study.db").exists():
+        return 0
+    try:
+        with Store(folder / "study.db", read_only=True) as store:
+            return sum(trial.epochs for trial in store.trials())
+    except RuntimeError:  # not laid out yet
+        return 0
+
+
+def test_train_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", f"--output={tmp_path}", "--sparsity=0.5", *TINY[1:5], TINY[-1]]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "epoch 3 of 3" in first
+    assert main(arguments) == 0
+    assert "epoch" in capsys.readouterr().out
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_doctor_names_what_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for word in ("torch", "SIMD level", "threads", "CPU kernels", "CUDA kernels"):
+        assert word in out
+
+
+def text_folder(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_bytes(text.encode("latin-1"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--sparsity=1"], "sparsity must be in [0, 1), got 1"),
+        (["--sparsity=-0.1"], "sparsity must be in [0, 1), got -0.1"),
+        (["--sparsity=much"], "sparsity"),
+        (["--candidates=0"], "candidates must be at least 1, got 0"),
+        (["--recipe.hidden_size=0"], "hidden_size"),
+        (["--recipe.tied=true", "--recipe.embedding_size=9"], "embedding_size"),
+        (["--recipe.unknown=1"], "recipe.unknown"),
+        (["--space.drop=[nothing]"], "nothing"),
+        (["--data=/no/such/folder"], "/no/such/folder"),
+        (["--spectrum.sequences=500"], "validation text"),
+        (["--preset=lsh1999"], "lsh1999"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main([*search(tmp_path / "study"), *arguments])
+    captured = capsys.readouterr()
+    assert status != 0
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("lsh-native: error:")
+    assert sentence in captured.err
+
+
+def test_bad_text_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = "a b c d\n" * 400
+    cases = {
+        "empty": {"train": "", "valid": good, "test": good},
+        "binary": {"train": "\xff\xfe\x00", "valid": good, "test": good},
+        "single": {"train": good, "valid": "", "test": good},
+        "unknown": {"train": good, "valid": "a e\n" * 400, "test": good},
+        "short": {"train": "a b\n", "valid": "a b\n", "test": "a b\n"},
+    }
+    for name, texts in cases.items():
+        (tmp_path / name).mkdir()
+        folder = text_folder(tmp_path / name, **texts)
+        assert main([*search(tmp_path / "study"), f"--data={folder}"]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_another_configuration_or_a_foreign_file_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = table(finished)
+    assert main(search(finished, "--seed=1")) == 1
+    assert "search.seed is 0 there and 1 here" in capsys.readouterr().err
+    assert table(finished) == before
+    (tmp_path / "study.db").write_bytes(b"no database" * 100)
+    assert main(search(tmp_path)) == 1
+    assert "must be a study" in capsys.readouterr().err
+
+
+def test_options_may_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('sparsity = 0.5\n[recipe]\nlearning_rate = "fast"\n')
+    assert main(["search", f"--config={path}", f"--output={tmp_path}"]) == 2
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_a_diverging_reference_ends_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(search(tmp_path, "--recipe.learning_rate=1e30", "--recipe.clip=1e30")) == 1
+    assert "dense reference must train" in capsys.readouterr().err
