@@ -42,8 +42,8 @@ def _result(view: StudyView, table: FinalTable | None) -> Iterator[Markup]:
     best = view.result.best
     if view.finished and best is not None and best.trial.candidate is not None:
         slots = best.trial.candidate.to_dict().items()
-        words = ", ".join(f"{words(name)} {value}" for name, value in slots)
-        yield element("p", f"The network found is candidate {best.trial.number}: {words}.")
+        how = ", ".join(f"{words(name)} {value}" for name, value in slots)
+        yield element("p", f"The network found is candidate {best.trial.number}: {how}.")
     if table is not None:
         yield _table(comparison(table))
 
