@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(
 def package_of(path: Path) -> str:
     """The name in the layer list of a file given relative to lsh_native/; "" for its root."""
     name = path.parts[0].removesuffix(".py")
-    return "" if name == "__init__" else name
+    return {"__init__": "", "__main__": "cli"}.get(name, name)
 
 
 def imported(source: str, path: Path) -> Iterator[str]:

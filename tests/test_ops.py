@@ -99,9 +99,9 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
         ]
     if name == "sparse_linear_backward":
         return [
-            (draw(N, 4 * H), x, weight, ih, True, False),
-            (draw(N, 4 * H), x, weight, ih, False, True),
-            (draw(N, 4 * H), x, packed_ih, ih, True, False),
+            (draw(N, 4 * H), x, weight, ih, True, True, False),
+            (draw(N, 4 * H), x, weight, ih, False, True, True),
+            (draw(N, 4 * H), x, packed_ih, ih, True, False, False),
         ]
     raise NotImplementedError(f"lsh::{name} must have samples here")
 

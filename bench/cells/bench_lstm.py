@@ -13,11 +13,27 @@ STEPS = 35
 
 # (hidden, batch): sparsity -> must and aim over torch.nn.LSTM, the faster of its two modes
 FORWARD = {
-    (1500, 20): {0.67: Goal(must=2.7, aim=3.1), 0.9: Goal(must=7.5, aim=9), 0.95: Goal(must=11, aim=15)},
-    (650, 20): {0.67: Goal(must=1.8, aim=2.0), 0.9: Goal(must=4.5, aim=5.5), 0.95: Goal(must=6.5, aim=8.5)},
+    (1500, 20): {
+        0.67: Goal(must=2.7, aim=3.1),
+        0.9: Goal(must=7.5, aim=9),
+        0.95: Goal(must=11, aim=15),
+    },
+    (650, 20): {
+        0.67: Goal(must=1.8, aim=2.0),
+        0.9: Goal(must=4.5, aim=5.5),
+        0.95: Goal(must=6.5, aim=8.5),
+    },
     (1024, 64): {0.67: Goal(must=2.5, aim=3), 0.9: Goal(must=6, aim=8), 0.95: Goal(must=9, aim=13)},
-    (1024, 1): {0.5: Goal(must=2.5, aim=3), 0.67: Goal(must=3.5, aim=4.5), 0.9: Goal(must=8, aim=11)},
-    (256, 1): {0.5: Goal(must=2.3, aim=3), 0.67: Goal(must=3.3, aim=4.5), 0.9: Goal(must=7, aim=10)},
+    (1024, 1): {
+        0.5: Goal(must=2.5, aim=3),
+        0.67: Goal(must=3.5, aim=4.5),
+        0.9: Goal(must=8, aim=11),
+    },
+    (256, 1): {
+        0.5: Goal(must=2.3, aim=3),
+        0.67: Goal(must=3.3, aim=4.5),
+        0.9: Goal(must=7, aim=10),
+    },
 }
 TRAINING = {0.67: Goal(must=2.5, aim=3), 0.9: Goal(must=7, aim=9), 0.95: Goal(must=10, aim=15)}
 SHORT = {(256, 1), (256, 20)}
@@ -66,7 +82,7 @@ def _forward(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int)
         return call
 
     return Case(
-        name="lstm forward",
+        name=f"LSTM forward {hidden}, B {batch}, {sparsity:.0%} sparse",
         ours=without_gradient(layer),
         peers={"nn.LSTM no_grad": without_gradient(dense), "nn.LSTM training": lambda: dense(x)},
         shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
@@ -93,7 +109,7 @@ def _training(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int
         return call
 
     return Case(
-        name="lstm training step",
+        name=f"LSTM training step {hidden}, B {batch}, {sparsity:.0%} sparse",
         ours=step(layer),
         peers={"nn.LSTM": step(dense), "nn.LSTM with parametrize masks": step(masked)},
         shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},

@@ -1,4 +1,4 @@
-"""Lyapunov spectrum of an LSTM layer beside the usual way: a dense Jacobian and `torch.linalg.qr`."""
+"""The Lyapunov spectrum of an LSTM layer beside dense Jacobians and `torch.linalg.qr`."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def _case(hidden: int, k: int, sparsity: float, goal: Goal | None) -> Case:
 
     torch.testing.assert_close(ours()[0], dense(), rtol=1e-2, atol=1e-2)
     return Case(
-        name="spectrum, QR every step",
+        name=f"spectrum of LSTM {hidden}, k {k}, {sparsity:.0%} sparse, QR every step",
         ours=ours,
         peers={"dense Jacobian + torch.linalg.qr": dense},
         shape={"H": hidden, "k": k, "T": STEPS, "B": 1, "sparsity": sparsity},
@@ -59,7 +59,8 @@ def _case(hidden: int, k: int, sparsity: float, goal: Goal | None) -> Case:
 def _scales(layer: SparseLSTM, x: Tensor) -> Tensor:
     """What the rows of the Jacobian's blocks are scaled by, (T, 6, H)."""
     w_ih, w_hh, b_ih, b_hh = layer.lstm_layers()[0]
-    assert b_ih is not None and b_hh is not None
+    assert b_ih is not None
+    assert b_hh is not None
     h = c = x.new_zeros(1, layer.hidden_size)
     rows = []
     for x_t in x:

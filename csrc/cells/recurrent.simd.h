@@ -274,24 +274,15 @@ struct Recurrent {
   static void bias_gradients(const BackwardPass<T>& pass, Range units) {
     const Layer<T>& layer = pass.layer;
     const int64_t H = layer.hidden, L = layer.tiling.lanes;
-    const auto sum_rows = [&](const T* tiles, T* out) {
+    const auto sum = [&](const T* tiles, T* out) {
       for (int g = 0; g < G; ++g) {
-        for (int64_t row = g * H + units.begin; row < g * H + units.end; ++row) {
-          T sum = 0;
-          for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-            const T* lanes = tiles + (tile * G * H + row) * L;
-            Vector<T, 4> four{};
-            for (int64_t lane = 0; lane < L; lane += 4) four += load<T, 4>(lanes + lane);
-            sum += (four[0] + four[1]) + (four[2] + four[3]);
-          }
-          out[row] = sum;
-        }
+        sum_rows(layer.tiling, tiles, G * H, out, {g * H + units.begin, g * H + units.end});
       }
     };
-    if (pass.grad_input_bias) sum_rows(pass.input_gate_tiles, pass.grad_input_bias);
+    if (pass.grad_input_bias) sum(pass.input_gate_tiles, pass.grad_input_bias);
     if (pass.grad_recurrent_bias) {
       for (int64_t d = 0; d < layer.depth; ++d) {
-        sum_rows(pass.gate_tiles + d * layer.tiling.tiles * G * H * L, pass.grad_recurrent_bias + d * G * H);
+        sum(pass.gate_tiles + d * layer.tiling.tiles * G * H * L, pass.grad_recurrent_bias + d * G * H);
       }
     }
   }

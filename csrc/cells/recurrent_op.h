@@ -304,7 +304,9 @@ struct CellOps {
   static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor input, Tensor state, Tensor weight_ih,
                                                             Tensors weight_hh, Tensor pattern_ih, Tensors pattern_hh,
                                                             OptionalTensor bias_ih, OptionalTensor bias_hh,
-                                                            bool /*dense_gradient: for the gradient's sake*/) {
+                                                            bool dense_gradient) {
+    check_gradient_form(weight_ih, dense_gradient, "weight_ih");
+    for (const Tensor& weight : weight_hh) check_gradient_form(weight, dense_gradient, "weight_hh");
     return Op::forward(table(), input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh);
   }
   static typename Op::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final, Tensor input,

@@ -49,7 +49,8 @@ LSH_INLINE V exp_float(V x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  return (V)((Bits)p + ((Bits)shifted << 23));
+  const V result = (V)((Bits)p + ((Bits)shifted << 23));
+  return x == x ? result : x;  // the bits of a NaN are not to be counted with
 }
 
 template <class V>

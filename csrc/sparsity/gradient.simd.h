@@ -52,5 +52,20 @@ struct WeightGradient {
   }
 };
 
+// The gradient of a bias: the sum over all lanes of each row, for rows `range` of tiles (tiles, rows, lanes).
+template <class T>
+static void sum_rows(const LaneTiles& tiling, const T* tiles, int64_t rows, T* out, Range range) {
+  for (int64_t row = range.begin; row < range.end; ++row) {
+    T sum = 0;
+    for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+      const T* lanes = tiles + (tile * rows + row) * tiling.lanes;
+      Vector<T, 4> four{};
+      for (int64_t lane = 0; lane < tiling.lanes; lane += 4) four += load<T, 4>(lanes + lane);
+      sum += (four[0] + four[1]) + (four[2] + four[3]);
+    }
+    out[row] = sum;
+  }
+}
+
 }  // namespace LSH_LEVEL
 }  // namespace lsh

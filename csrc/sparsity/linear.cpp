@@ -40,7 +40,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) {
       "Tensor");
   m.def(
       "sparse_linear_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor pattern, bool input_gradient, "
-      "bool dense_gradient) -> (Tensor, Tensor)");
+      "bool bias_gradient, bool dense_gradient) -> (Tensor, Tensor, Tensor)");
 }
 STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
   m.impl("sparse_linear", TORCH_BOX(&LinearOp<CpuLinear>::forward));

@@ -46,6 +46,15 @@ __global__ void sample_gradients(LinearBackward<T> pass, int64_t items) {
   pass.grad_weight[entry.out] = sum;
 }
 
+template <class T>
+__global__ void sum_gradients(LinearBackward<T> pass) {
+  const int64_t row = this_item(), R = pass.weight.pattern.rows;
+  if (row >= R) return;
+  T sum = 0;
+  for (int64_t n = 0; n < pass.tiling.steps; ++n) sum += pass.grad_output[n * R + row];
+  pass.grad_bias[row] = sum;
+}
+
 }  // namespace
 
 template <class T>
@@ -61,6 +70,7 @@ cudaError_t linear_backward_on_device(const LinearBackward<T>& pass, cudaStream_
   if (pass.grad_input && p.columns > 0) {
     multiply_gradients<<<blocks_for(pass.tiling.steps * p.columns), kThreads, 0, stream>>>(pass);
   }
+  if (pass.grad_bias && p.rows > 0) sum_gradients<<<blocks_for(p.rows), kThreads, 0, stream>>>(pass);
   const int64_t size = p.rows * p.columns;
   if (size > 0 && (pass.dense_gradient || !pass.weight.packed)) {
     zero<<<blocks_for(size), kThreads, 0, stream>>>(pass.grad_weight, size);

@@ -25,6 +25,7 @@ struct LinearBackward {
   const T* input;        // (N, C)
   T* grad_input;         // (N, C) or null
   T* grad_weight;        // like the weight, or (R, C) when dense_gradient
+  T* grad_bias;          // (R) or null
   bool dense_gradient;
   const int32_t* every_column;  // 0, 1, 2, … for dense gradients
   T* input_tiles;               // workspace (tiles, C, lanes)

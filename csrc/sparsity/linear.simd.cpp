@@ -61,6 +61,7 @@ void backward(const LinearBackward<T>& pass, const Worker& worker) {
     }
   }
   gradient.finish(rows.begin, rows.end);
+  if (pass.grad_bias) sum_rows(pass.tiling, pass.output_tiles, p.rows, pass.grad_bias, rows);
 }
 
 }  // namespace

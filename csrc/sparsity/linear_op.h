@@ -33,15 +33,17 @@ struct LinearOp {
   }
 
   static Tensor forward(Tensor input, Tensor weight, Tensor pattern, OptionalTensor bias, int64_t rows,
-                        bool /*dense_gradient: for the gradient's sake*/) {
+                        bool dense_gradient) {
     check_input(input, rows);
+    check_gradient_form(weight, dense_gradient, "weight");
     const auto run = input.scalar_type() == ScalarType::Float ? &forward_as<float> : &forward_as<double>;
     return run(input, weight, pattern, bias, rows);
   }
 
   template <class T>
-  static std::tuple<Tensor, Tensor> backward_as(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
-                                                const Tensor& pattern, bool input_gradient, bool dense_gradient) {
+  static std::tuple<Tensor, Tensor, Tensor> backward_as(const Tensor& grad_output, const Tensor& input,
+                                                        const Tensor& weight, const Tensor& pattern,
+                                                        bool input_gradient, bool bias_gradient, bool dense_gradient) {
     const int64_t rows = grad_output.size(1), columns = input.size(1);
     check_shape(grad_output, {input.size(0), rows}, "grad_output");
     check_operand(grad_output, input, "grad_output", "input");
@@ -55,6 +57,8 @@ struct LinearOp {
     Tensor grad_weight = empty_gradient(weight, rows, columns, dense_gradient);
     pass.grad_input = input_gradient ? static_cast<T*>(grad_input.mutable_data_ptr()) : nullptr;
     pass.grad_weight = static_cast<T*>(grad_weight.mutable_data_ptr());
+    Tensor grad_bias = empty_like(input, {bias_gradient ? rows : 0});
+    pass.grad_bias = bias_gradient ? static_cast<T*>(grad_bias.mutable_data_ptr()) : nullptr;
     pass.dense_gradient = dense_gradient;
     Tensor numbers;
     if (dense_gradient) {
@@ -67,16 +71,17 @@ struct LinearOp {
       Backend::run(pass, input);
     } else {
       torch::stable::zero_(grad_weight);
+      torch::stable::zero_(grad_bias);
     }
-    return {grad_input, grad_weight};
+    return {grad_input, grad_weight, grad_bias};
   }
 
-  static std::tuple<Tensor, Tensor> backward(Tensor grad_output, Tensor input, Tensor weight, Tensor pattern,
-                                             bool input_gradient, bool dense_gradient) {
+  static std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad_output, Tensor input, Tensor weight, Tensor pattern,
+                                                     bool input_gradient, bool bias_gradient, bool dense_gradient) {
     check_dimensions(grad_output, 2, "grad_output");
     check_input(input, grad_output.size(1));
     const auto run = input.scalar_type() == ScalarType::Float ? &backward_as<float> : &backward_as<double>;
-    return run(grad_output, input, weight, pattern, input_gradient, dense_gradient);
+    return run(grad_output, input, weight, pattern, input_gradient, bias_gradient, dense_gradient);
   }
 
  private:

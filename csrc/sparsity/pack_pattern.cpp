@@ -25,7 +25,7 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
     for (int64_t row = r.begin; row < r.end; ++row) {
       const uint8_t* entry = connected + row * columns;
       int64_t count = 0;
-      for (int64_t column = 0; column < columns; ++column) count += entry[column];
+      for (int64_t column = 0; column < columns; ++column) count += entry[column] != 0;
       row_count[row] = count;
     }
   });

@@ -57,6 +57,12 @@ SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int6
   return matrix;
 }
 
+// A forward op does not use dense_gradient; it says what its gradient will be, which a packed weight has no room for.
+inline void check_gradient_form(const Tensor& weight, bool dense_gradient, const char* name) {
+  STD_TORCH_CHECK(!dense_gradient || weight.dim() != 1, "dense_gradient must be false for a packed ", name,
+                  ", got true");
+}
+
 // Room for the gradient of a weight: dense where asked for or where the weight is, else packed. Kernels fill a dense
 // one, zeros included; a packed one may be longer than the pattern and starts at zero.
 inline Tensor empty_gradient(const Tensor& weight, int64_t rows, int64_t columns, bool dense_gradient) {

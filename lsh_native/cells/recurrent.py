@@ -129,8 +129,8 @@ def run(
         [weight.contiguous() for weight in weights.weight_hh],
         weights.pattern_ih,
         list(weights.pattern_hh),
-        weights.bias_ih,
-        weights.bias_hh,
+        None if weights.bias_ih is None else weights.bias_ih.contiguous(),
+        None if weights.bias_hh is None else weights.bias_hh.contiguous(),
         dense_gradient,
     )
     trajectory = Trajectory(activations=activations, states=states, batch=input.shape[1])
@@ -326,6 +326,7 @@ def _register(cell: Cell) -> None:
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         input, _, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, dense = inputs
         ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[2], output[3])
         ctx.depth = len(weight_hh)
         ctx.biases = (bias_ih is not None, bias_hh is not None)
         ctx.dense_gradient = dense
@@ -370,6 +371,12 @@ def _register(cell: Cell) -> None:
             None,
         )
 
+    def no_derivative_of_tangents(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        raise NotImplementedError(
+            f"lsh::{cell.name}_tangent has no derivative: "
+            "differentiate lsh_native.cells.tangent_definition instead"
+        )
+
     def no_second_derivative(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         raise NotImplementedError(
             f"second derivatives of lsh::{cell.name}_forward are not there yet; "
@@ -378,6 +385,7 @@ def _register(cell: Cell) -> None:
 
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
     torch.library.register_autograd(f"{name}_backward", no_second_derivative)
+    torch.library.register_autograd(f"{name}_tangent", no_derivative_of_tangents)
 
 
 for _cell in (LSTM,):

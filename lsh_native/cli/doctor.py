@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 
 import numpy
 import torch
@@ -13,12 +14,10 @@ __all__ = ["doctor"]
 
 
 def doctor() -> None:
-    """Prints versions, SIMD level, threads, libraries and devices, and how to get what is missing."""
-    from lsh_native import __version__
-
+    """Prints versions, SIMD level, threads, libraries, devices, and how to get what is missing."""
     level = libraries.simd_level
     rows = {
-        "lsh_native": __version__,
+        "lsh_native": version("lsh-native"),
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

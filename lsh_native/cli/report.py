@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsh_native.cli.search import STORE
-from lsh_native.report.finish import write_report
+from lsh_native.report.finish import read_table, write_report
 from lsh_native.search.store import Store
 
 __all__ = ["report"]
@@ -18,5 +18,5 @@ def report(study: Path) -> None:
         study: the study's folder.
     """
     with Store(study / STORE, read_only=True) as store:
-        path = write_report(store, study)
+        path = write_report(store, study, read_table(store, study))
     print(path)

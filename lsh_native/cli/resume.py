@@ -26,8 +26,6 @@ def resume(study: Path) -> None:
     parser = subcommand_parser("search")
     parsed = parser.parse_object(json.loads((study / CONFIGURATION).read_text(encoding="utf-8")))
     options = {
-        name: value
-        for name, value in vars(parser.instantiate(parsed)).items()
-        if name != "config"
+        name: value for name, value in vars(parser.instantiate(parsed)).items() if name != "config"
     }
     search(**{**options, "output": study})

@@ -1,9 +1,10 @@
-"""`lsh-native search`: finds a sparse network for a text, from the dense reference to the report."""
+"""`lsh-native search`: finds a sparse network for a text, from dense reference to report."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, is_dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,7 @@ def search(
     data: Path | None = None,
     output: Path = Path("lsh-study"),
     sparsity: float = 0.67,
-    candidates: int = 8,
+    candidates: int = 6,
     score: Literal["rank_mean", "lyapunov", "loss"] | None = None,
     preset: Literal["lsh2022"] | None = None,
     seed: int = 0,
@@ -115,7 +116,7 @@ def search(
 
 
 def _keep_options(options: dict[str, Any], path: Path) -> None:
-    """Writes the options of a search beside its study, for `resume`, if they are not there yet."""
+    """Writes the options of a search beside its study, for `resume`, unless they are there."""
     if path.exists():
         return
     plain = {
@@ -132,11 +133,13 @@ def _introduction(name: str, tokens: int, types: int, study: Study) -> str:
     rungs = ", ".join(f"{rung.entering} → {rung.kept} after epoch {rung.epoch}" for rung in plan)
     return (
         f"{name}: {tokens:,} training tokens, {types:,} types. "
-        f"{study.candidates} candidates of {study.rounds.total} epochs at most: {rungs or 'no cut'}."
+        f"{study.candidates} candidates, {study.rounds.total} epochs at most: {rungs or 'no cut'}."
     )
 
 
 def _versions() -> dict[str, str]:
-    from lsh_native import __version__
-
-    return {"lsh_native": __version__, "torch": torch.__version__, "numpy": numpy.__version__}
+    return {
+        "lsh_native": version("lsh-native"),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }

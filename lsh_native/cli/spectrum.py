@@ -16,6 +16,7 @@ from lsh_native.cli.threads import use_threads
 from lsh_native.data import evaluation_columns
 from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.report import plots
+from lsh_native.report.view import Role
 from lsh_native.training import load_model
 
 __all__ = ["spectrum"]
@@ -99,7 +100,7 @@ def _draw(spectrum: Spectrum) -> str:
             [
                 plots.Curve(
                     label=f"layer {index}",
-                    role=plots.Role.FINISHED,
+                    role=Role.FINISHED,
                     x=np.arange(1, len(layer) + 1),
                     y=layer,
                     error=band,

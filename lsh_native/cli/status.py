@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lsh_native.cli.search import STORE
 from lsh_native.report.tables import ABSENT, Table, budget_table, show_perplexity
-from lsh_native.search.result import StudyResult, read_result
+from lsh_native.report.view import view_study
+from lsh_native.search.result import StudyResult
 from lsh_native.search.store import Store
 from lsh_native.training import perplexity
 
@@ -20,10 +21,10 @@ def status(study: Path) -> None:
         study: the study's folder.
     """
     with Store(study / STORE, read_only=True) as store:
-        result = read_result(store)
-        print(_trials(result).text())
-        print()
-        print(budget_table(result.budget, finished=result.best is not None).text())
+        view = view_study(store)
+    print(_trials(view.result).text())
+    print()
+    print(budget_table(view.result.budget, finished=view.finished).text())
 
 
 def _trials(result: StudyResult) -> Table:

@@ -13,6 +13,24 @@ from lsh_native.nn.sparse_module import SparseModule
 __all__ = ["SparseEmbedding"]
 
 
+class _MaskForward(torch.autograd.Function):
+    """Zero where masked, with the gradient of the identity."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rows: Tensor, absent: Tensor) -> Tensor:
+        return rows.masked_fill(absent, 0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
 class SparseEmbedding(SparseModule):
     """Looks up rows of a masked table.
 
@@ -53,27 +71,38 @@ class SparseEmbedding(SparseModule):
     def forward(self, input: Tensor) -> Tensor:
         """Looks up integers (…), giving (…, E)."""
         rows = embedding(input, self.weight)
-        if self._is_dense("weight"):
+        if self._dense:
             return rows
         absent = ~embedding(input, self._full_mask("weight"))
         if self.gradient == "dense":
-            return rows - (rows.detach() * absent)
+            masked: Tensor = _MaskForward.apply(rows, absent)
+            return masked
         return rows.masked_fill(absent, 0)
 
     @classmethod
     def from_dense(cls, module: nn.Embedding, density: float = 1.0) -> Self:
-        """A copy of a dense table that keeps the share `density` of largest magnitudes."""
+        """A copy of a dense table that keeps the share `density` of largest magnitudes.
+
+        Raises:
+            ValueError: the table has an option that this layer has not.
+        """
+        for option in ("padding_idx", "max_norm", "scale_grad_by_freq", "sparse"):
+            if getattr(module, option) not in (None, False):
+                raise ValueError(
+                    f"the dense table must have no {option}, got {getattr(module, option)}"
+                )
         weight = module.weight
         rows, columns = weight.shape
         result = cls(rows, columns, weight.device, weight.dtype)
         result.load_state_dict(module.state_dict())
         result._keep_largest(density)
-        return result
+        return result.train(module.training)
 
     def to_dense(self) -> nn.Embedding:
         """The same function as a `torch.nn.Embedding`, with zeros where there is no connection."""
         weight = self.masked_weight("weight").detach().clone()
-        return nn.Embedding(self.num_embeddings, self.embedding_dim, _weight=weight)
+        result = nn.Embedding(self.num_embeddings, self.embedding_dim, _weight=weight)
+        return result.train(self.training)
 
     def _dense_kernel(self) -> str:
         return "torch's look-up"

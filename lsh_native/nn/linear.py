@@ -64,9 +64,9 @@ class SparseLinear(SparseModule):
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps (…, C) to (…, R)."""
-        if self._is_dense("weight"):
+        if self._dense:
             return linear(input, self.weight, self.bias)
-        if input.shape[-1] != self.in_features:
+        if input.dim() == 0 or input.shape[-1] != self.in_features:
             raise ValueError(
                 f"the last dimension of input must be {self.in_features}, "
                 f"got shape {tuple(input.shape)}"
@@ -94,7 +94,7 @@ class SparseLinear(SparseModule):
         )
         result.load_state_dict(module.state_dict())
         result._keep_largest(density)
-        return result
+        return result.train(module.training)
 
     def to_dense(self) -> nn.Linear:
         """The same function as a `torch.nn.Linear`, with zeros where there is no connection."""
@@ -109,7 +109,7 @@ class SparseLinear(SparseModule):
             result.weight.copy_(self.masked_weight("weight"))
             if self.bias is not None:
                 result.bias.copy_(self.bias)
-        return result
+        return result.train(self.training)
 
     def extra_repr(self) -> str:
         """Sizes and density."""

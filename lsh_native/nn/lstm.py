@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from lsh_native.cells import LSTM, LayerWeights, Run, run
+from lsh_native.cells import LSTM, LayerWeights, Run, run, run_definition
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.sparse_module import SparseModule
 
@@ -123,8 +123,7 @@ class SparseLSTM(SparseModule):
         """The parameters of each layer, in the order of `torch.nn.LSTM`."""
         names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
         return [
-            [self.get_parameter(f"{name}_l{layer}") for name in names]
-            for layer in range(self.num_layers)
+            [self._weight(f"{name}_l{layer}") for name in names] for layer in range(self.num_layers)
         ]
 
     def flatten_parameters(self) -> None:
@@ -146,7 +145,13 @@ class SparseLSTM(SparseModule):
         single = input.dim() == 2
         x = self._time_major(input)
         h0, c0 = self._initial_state(x, hx, single)
-        if self._is_dense(*self.maskable):
+        if not self._dense:
+            runs = self._run_layers(x, h0, c0, self.dropout if self.training else 0.0)
+            output, finals = runs[-1].output, [layer.final_state for layer in runs]
+            h, c = torch.stack(finals, dim=1)
+        elif torch.compiler.is_compiling():
+            output, h, c = self._unrolled(x, h0, c0)
+        else:
             weights = [weight for layer in self.all_weights for weight in layer]
             output, h, c = torch._VF.lstm(
                 x,
@@ -159,14 +164,22 @@ class SparseLSTM(SparseModule):
                 False,
                 False,
             )
-        else:
-            runs = self._run_layers(x, h0, c0, self.dropout if self.training else 0.0)
-            output = runs[-1].output
-            h = torch.stack([layer.final_state[0] for layer in runs])
-            c = torch.stack([layer.final_state[1] for layer in runs])
         if single:
             return output.squeeze(1), (h.squeeze(1), c.squeeze(1))
         return (output.transpose(0, 1) if self.batch_first else output), (h, c)
+
+    def _unrolled(self, x: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The dense stack step by step, for compilers, which reject torch's own dense LSTM."""
+        finals = []
+        for layer, (w_ih, w_hh, b_ih, b_hh) in enumerate(self.lstm_layers()):
+            if layer > 0:
+                x = dropout(x, self.dropout, self.training)
+            state = torch.stack([h0[layer], c0[layer]])
+            b_hh = None if b_hh is None else b_hh.unsqueeze(0)
+            x, final = run_definition(LSTM, x, state, w_ih, [w_hh], b_ih, b_hh)
+            finals.append(final)
+        h, c = torch.stack(finals, dim=1)
+        return x, h, c
 
     def _run_layers(self, x: Tensor, h0: Tensor, c0: Tensor, probability: float) -> list[Run]:
         """Runs layer after layer with native kernels."""
@@ -184,12 +197,12 @@ class SparseLSTM(SparseModule):
     def _layer_weights(self, layer: int) -> LayerWeights:
         w_ih, w_hh = f"weight_ih_l{layer}", f"weight_hh_l{layer}"
         return LayerWeights(
-            weight_ih=self.get_parameter(w_ih),
-            weight_hh=(self.get_parameter(w_hh),),
+            weight_ih=self._weight(w_ih),
+            weight_hh=(self._weight(w_hh),),
             pattern_ih=self._pattern(w_ih),
             pattern_hh=(self._pattern(w_hh),),
-            bias_ih=self.get_parameter(f"bias_ih_l{layer}") if self.bias else None,
-            bias_hh=self.get_parameter(f"bias_hh_l{layer}").unsqueeze(0) if self.bias else None,
+            bias_ih=self._weight(f"bias_ih_l{layer}") if self.bias else None,
+            bias_hh=self._weight(f"bias_hh_l{layer}").unsqueeze(0) if self.bias else None,
         )
 
     def _time_major(self, input: Tensor) -> Tensor:
@@ -201,7 +214,7 @@ class SparseLSTM(SparseModule):
                 f"the last dimension of input must be input_size {self.input_size}, "
                 f"got shape {tuple(input.shape)}"
             )
-        weight = self.get_parameter("weight_ih_l0")
+        weight = self._weight("weight_ih_l0")
         if input.dtype != weight.dtype or input.device != weight.device:
             raise ValueError(
                 f"input must be {weight.dtype} on {weight.device} like the weights, "
@@ -220,7 +233,11 @@ class SparseLSTM(SparseModule):
             zeros = x.new_zeros(shape)
             return zeros, zeros
         expected = (shape[0], shape[2]) if single else shape
+        if not isinstance(hx, tuple | list) or len(hx) != 2:
+            raise ValueError(f"the initial state hx must be a pair (h, c), got {_kind(hx)}")
         for name, state in zip(("h", "c"), hx, strict=True):
+            if not isinstance(state, Tensor):
+                raise ValueError(f"the initial {name} must be a tensor, got {_kind(state)}")
             if tuple(state.shape) != expected:
                 raise ValueError(
                     f"the initial {name} must have shape {expected}, got {tuple(state.shape)}"
@@ -251,15 +268,20 @@ class SparseLSTM(SparseModule):
             One `LayerTangent` a layer, each of T - state_warmup steps.
         """
         x = self._time_major(inputs)
+        if not 0 <= state_warmup < x.shape[0]:
+            raise ValueError(
+                f"state_warmup must be in [0, {x.shape[0] - 1}] for {x.shape[0]} time steps, "
+                f"got {state_warmup}"
+            )
         h0, c0 = self._initial_state(x, state, inputs.dim() == 2)
         maps = []
         for layer, passed in enumerate(self._run_layers(x, h0, c0, 0.0)):
             name = f"weight_hh_l{layer}"
             packed = LayerWeights(
-                weight_ih=self.get_parameter(f"weight_ih_l{layer}"),
-                weight_hh=(self.get_parameter(name)[self._full_mask(name)],),
+                weight_ih=self._weight(f"weight_ih_l{layer}"),
+                weight_hh=(self._weight(name)[self._full_mask(name)],),
                 pattern_ih=self._pattern(f"weight_ih_l{layer}"),
-                pattern_hh=(self._pattern(name),),
+                pattern_hh=(self._pattern(name).clone(),),  # masks may change later
             )
             window = passed.trajectory.window(state_warmup, x.shape[0])
             maps.append(LayerTangent(LSTM, window, packed, self.hidden_size))
@@ -271,8 +293,8 @@ class SparseLSTM(SparseModule):
             (
                 self.masked_weight(f"weight_ih_l{layer}"),
                 self.masked_weight(f"weight_hh_l{layer}"),
-                self.get_parameter(f"bias_ih_l{layer}") if self.bias else None,
-                self.get_parameter(f"bias_hh_l{layer}") if self.bias else None,
+                self._weight(f"bias_ih_l{layer}") if self.bias else None,
+                self._weight(f"bias_hh_l{layer}") if self.bias else None,
             )
             for layer in range(self.num_layers)
         ]
@@ -308,7 +330,7 @@ class SparseLSTM(SparseModule):
 
     def to_dense(self) -> nn.LSTM:
         """The same function as a `torch.nn.LSTM`, with zeros where there is no connection."""
-        weight = self.get_parameter("weight_ih_l0")
+        weight = self._weight("weight_ih_l0")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = nn.LSTM(
@@ -323,14 +345,12 @@ class SparseLSTM(SparseModule):
             )
         with torch.no_grad():
             for name, parameter in result.named_parameters():
-                dense = (
-                    self.masked_weight(name) if name in self.maskable else self.get_parameter(name)
-                )
+                dense = self.masked_weight(name) if name in self.maskable else self._weight(name)
                 parameter.copy_(dense)
         return result.train(self.training)
 
     def _dense_kernel(self) -> str:
-        if self._is_dense(*self.maskable):
+        if self._dense:
             return "torch's dense LSTM, as no weight of the stack is masked"
         return "sparse kernel with a full pattern, as another weight of the stack is masked"
 
@@ -347,3 +367,10 @@ class SparseLSTM(SparseModule):
             parts.append(f"dropout={self.dropout}")
         parts.append(f"density={self.density():.4g}")
         return ", ".join(parts)
+
+
+def _kind(value: object) -> str:
+    """What came, for a message."""
+    if isinstance(value, tuple | list):
+        return f"{len(value)} of them"
+    return type(value).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -32,7 +32,24 @@ class SparseModule(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gradient: str = "masked"
+        self._gradient = "masked"
+        self._masked: set[str] = set()  # the weights that are not fully connected
+
+    @property
+    def gradient(self) -> str:
+        """Which gradients a masked weight gets: "masked" or "dense"."""
+        return self._gradient
+
+    @gradient.setter
+    def gradient(self, kind: str) -> None:
+        if kind not in ("masked", "dense"):
+            raise ValueError(f"gradient must be 'masked' or 'dense', got {kind!r}")
+        self._gradient = kind
+
+    def _weight(self, name: str) -> Tensor:
+        """A weight by name; a plain tensor where one stands in for the parameter."""
+        weight: Tensor = getattr(self, name)
+        return weight
 
     def _init_masks(self, density: float) -> None:
         """For a subclass to call when its parameters exist; draws masks below density 1."""
@@ -44,7 +61,7 @@ class SparseModule(nn.Module):
         if density < 1.0:
             seed = int(torch.randint(2**62, ()))  # torch's global generator, as for the parameters
             generator = torch.Generator().manual_seed(seed)
-            weights = {name: self.get_parameter(name) for name in self.maskable}
+            weights = {name: self._weight(name) for name in self.maskable}
             self.set_masks(
                 {
                     name: draw_mask(round(density * weight.numel()), weight.shape, generator)
@@ -57,7 +74,7 @@ class SparseModule(nn.Module):
         if not 0.0 <= density <= 1.0:
             raise ValueError(f"density must be in [0, 1], got {density}")
         if density < 1.0:
-            weights = {name: self.get_parameter(name).detach() for name in self.maskable}
+            weights = {name: self._weight(name).detach() for name in self.maskable}
             self.set_masks(
                 {
                     name: largest_mask(weight, round(density * weight.numel()))
@@ -84,6 +101,7 @@ class SparseModule(nn.Module):
             self._check_mask(name, mask)
         for name, mask in masks.items():
             self._set_mask(name, mask.detach())
+        self._pack(masks)
 
     def _check_mask(self, name: str, mask: Tensor) -> None:
         if name not in self.maskable:
@@ -91,29 +109,40 @@ class SparseModule(nn.Module):
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
             raise TypeError(f"the mask of {name} must be a bool tensor, got {kind}")
-        shape = self.get_parameter(name).shape
+        shape = self._weight(name).shape
         if mask.shape != shape:
             raise ValueError(
                 f"the mask of {name} must have shape {tuple(shape)}, got {tuple(mask.shape)}"
             )
 
     def _set_mask(self, name: str, mask: Tensor) -> None:
-        device = self.get_parameter(name).device
+        device = self._weight(name).device
         kept = self._mask(name)
         if kept is None or kept.device != device:
             setattr(self, f"{name}_mask", mask.to(device, copy=True))
         else:
             kept.copy_(mask)
-        self._pack(name)
 
-    def _pack(self, name: str) -> None:
-        """Brings a pattern up to date with its mask, in place while the capacity lasts."""
+    def _pack(self, changed: Iterable[str]) -> None:
+        """Brings patterns up to date with the masks of the weights that changed.
+
+        Dense kernels serve a module without any masked weight; beside a masked weight, a fully
+        connected one has a full pattern.
+        """
+        for name in changed:
+            mask = self._full_mask(name)
+            (self._masked.discard if bool(mask.all()) else self._masked.add)(name)
+        for name in self.maskable:
+            if not self._masked:
+                setattr(self, f"{name}_pattern", None)
+            elif name in changed or getattr(self, f"{name}_pattern") is None:
+                self._pack_one(name)
+
+    def _pack_one(self, name: str) -> None:
+        """Writes a weight's pattern, in place while its capacity lasts."""
         mask = self._full_mask(name)
         rows, columns = mask.shape
         count = int(mask.sum())
-        if count == mask.numel():
-            setattr(self, f"{name}_pattern", None)  # fully connected: dense kernels take over
-            return
         pattern = getattr(self, f"{name}_pattern")
         capacity = -1 if pattern is None else (pattern.numel() - 10 - rows - columns) // 3
         if count > capacity or pattern.device != mask.device:
@@ -123,22 +152,18 @@ class SparseModule(nn.Module):
         pack_pattern_(pattern, mask)
 
     def _pattern(self, name: str) -> Tensor:
-        """The weight's pattern; a full one where it has no mask."""
+        """The weight's pattern; a full one where the module has no masked weight."""
         pattern: Tensor | None = getattr(self, f"{name}_pattern")
-        if pattern is None:
-            return pack_pattern(self._full_mask(name))
-        return pattern
+        return pack_pattern(self._full_mask(name)) if pattern is None else pattern
 
-    def _is_dense(self, *names: str) -> bool:
-        """Whether every one of these weights is fully connected."""
-        return all(getattr(self, f"{name}_pattern") is None for name in names)
+    @property
+    def _dense(self) -> bool:
+        """Whether every weight is fully connected."""
+        return not self._masked
 
     def masks(self) -> dict[str, Tensor]:
-        """The mask of each maskable weight by name; all true where none was set.
-
-        Not to be written: kernels learn of new masks through `set_masks`.
-        """
-        return {name: self._full_mask(name) for name in self.maskable}
+        """Copies of the mask of each maskable weight, by name; all true where none was set."""
+        return {name: self._full_mask(name).clone() for name in self.maskable}
 
     def _mask(self, name: str) -> Tensor | None:
         """The weight's mask, None where none was set."""
@@ -147,16 +172,16 @@ class SparseModule(nn.Module):
 
     def _full_mask(self, name: str) -> Tensor:
         mask = self._mask(name)
-        return torch.ones_like(self.get_parameter(name), dtype=torch.bool) if mask is None else mask
+        return torch.ones_like(self._weight(name), dtype=torch.bool) if mask is None else mask
 
     def density(self) -> float:
         """Share of the maskable weights' entries that is connected, in [0, 1]."""
-        masks = self.masks().values()
+        masks = [self._full_mask(name) for name in self.maskable]
         return sum(int(mask.sum()) for mask in masks) / max(1, sum(mask.numel() for mask in masks))
 
     def masked_weight(self, name: str) -> Tensor:
         """A weight with zeros where it is not connected."""
-        weight = self.get_parameter(name)
+        weight = self._weight(name)
         mask = self._mask(name)
         return weight if mask is None else weight.masked_fill(~mask, 0)
 
@@ -164,8 +189,8 @@ class SparseModule(nn.Module):
         """Which kernel runs for each weight, and why, one line a weight."""
         lines = []
         for name in self.maskable:
-            rows, columns = self.get_parameter(name).shape
-            if self._is_dense(name):
+            rows, columns = self._weight(name).shape
+            if name not in self._masked:
                 lines.append(f"{name}: {rows} x {columns}, fully connected: {self._dense_kernel()}")
             else:
                 parts = pattern_parts(getattr(self, f"{name}_pattern"))
@@ -197,9 +222,7 @@ class SparseModule(nn.Module):
                 setattr(
                     self,
                     f"{name}_mask",
-                    torch.empty_like(mask, device=self.get_parameter(name).device),
+                    torch.empty_like(mask, device=self._weight(name).device),
                 )
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
-        for name in self.maskable:
-            if self._mask(name) is not None:
-                self._pack(name)
+        self._pack([name for name in self.maskable if self._mask(name) is not None])

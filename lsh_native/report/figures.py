@@ -46,9 +46,8 @@ def name_of(view: StudyView, number: int) -> str:
     """Return what a trial is called on the page."""
     if number == REFERENCE:
         return "dense"
-    won = view.finished and view.result.best is not None
-    best = view.result.best.trial.number if won and view.result.best else None
-    return f"#{number} found" if number == best else f"#{number}"
+    won = view.result.best if view.finished else None
+    return f"#{number}{' found' if won is not None and won.trial.number == number else ''}"
 
 
 def trajectory(view: StudyView) -> Figure | None:
@@ -169,7 +168,7 @@ def spectra(view: StudyView, epoch: int) -> Figure | None:
             for number, record in records.items()
             if layer < len(layers_of(record, record.exponents))
         ]
-        title = f"layer {layer + 1}{_unit(first)}"
+        title = f"layer {layer + 1} after epoch {epoch}{_unit(first)}"
         axes = plots.spectrum(curves, title=title)
         panels.append(
             (f"Lyapunov exponents of layer {layer + 1} after epoch {epoch}", plots.to_svg(axes))
@@ -237,8 +236,8 @@ def scores(view: StudyView) -> Figure | None:
     return Figure(
         name="scores",
         caption=(
-            f"Best validation perplexity over what each score said after epoch {epoch}, finished "
-            f"candidates only. {verdict}"
+            f"Final validation perplexity, the best of all epochs, over what each score said after "
+            f"epoch {epoch}; finished candidates only. {verdict}"
         ),
         panels=tuple(panels),
     )

@@ -81,8 +81,8 @@ class ModelFigures:
         valid_perplexity: On the validation text, which it was chosen by.
         test_perplexity: On the test text.
         blocks: Its connections.
-        file_bytes: Size of the file with dense tensors.
-        csr_bytes: Size with its masked matrices as compressed sparse rows.
+        file_bytes: Size of its file as it was saved.
+        csr_bytes: Size with its masked matrices as compressed sparse rows, if that is another.
         training_tokens_per_second: Speed of training.
         inference_tokens_per_second: Speed of evaluation.
         epochs: Epochs it trained.

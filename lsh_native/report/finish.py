@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lsh_native.report.final import FinalTable
 from lsh_native.report import html
+from lsh_native.report.final import FinalTable
 from lsh_native.report.measure import measure_models
 from lsh_native.report.tables import budget_table, comparison, headline
 from lsh_native.search.result import StudyResult, read_result
 from lsh_native.search.store import Store
 from lsh_native.search.training_runner import TrainingRunner
-from lsh_native.training import save_model
+from lsh_native.training import replace_file, save_model
 
-__all__ = ["Finished", "finish_study", "write_report"]
+__all__ = ["Finished", "finish_study", "read_table", "write_report"]
 
 BEST = Path("best") / "model.safetensors"
 DENSE = Path("dense") / "model.safetensors"
@@ -83,7 +83,7 @@ def finish_study(store: Store, runner: TrainingRunner, folder: Path) -> Finished
         best_possible_perplexity=runner.corpus.best_perplexity,
     )
     text = json.dumps(_summary(result, store, table), indent=1, allow_nan=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / SUMMARY, f"{text}\n".encode())
     write_report(store, folder, table)
     return Finished(table, folder)
 
@@ -99,7 +99,18 @@ def write_report(store: Store, folder: Path, table: FinalTable | None = None) ->
     Returns:
         The path of the page.
     """
-    return html.write_report(folder / REPORT, store, table=table)
+    name = store.configuration.get("data", {}).get("name", "")
+    title = f"Search for a sparse network: {name}" if name else html.TITLE
+    return html.write_report(folder / REPORT, store, table=table, title=title)
+
+
+def read_table(store: Store, folder: Path) -> FinalTable | None:
+    """The final numbers that `finish_study` left in a folder, None where it left none."""
+    path = folder / SUMMARY
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return FinalTable.from_dict(record, read_result(store).budget)
 
 
 def _summary(result: StudyResult, store: Store, table: FinalTable) -> dict[str, object]:

@@ -166,7 +166,7 @@ def spectrum(
     axes.margins(x=0, y=0.05)
     axes.set_title(title)
     axes.set_xlabel("index of the exponent")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(_ticks(6, integer=True))
     _end_labels(axes, curves)
     return axes
 
@@ -198,7 +198,7 @@ def over_epochs(
     for axes in (*uppers, lower):
         _mark_rungs(axes, rungs)
         axes.set_xlim(0, total)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(_ticks(8, integer=True))
         _end_labels(axes, perplexities if axes is lower else distances)
     return _figure(lower)
 
@@ -218,7 +218,7 @@ def trajectory(
     _mark_rungs(axes, rungs)
     axes.set_xlim(0, end)
     _cap(axes, curves)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(_ticks(6, integer=True))
     axes.set_title("best validation perplexity so far")
     axes.set_xlabel("epochs spent, the dense reference first")
     _end_labels(axes, curves)
@@ -260,7 +260,7 @@ def survival(
     axes.set_ylim(len(lanes) - 0.4, -0.6)
     axes.set_yticks(range(len(lanes)), [lane.label for lane in lanes])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(_ticks(8, integer=True))
     axes.set_title("rank at each elimination")
     axes.set_xlabel("epoch")
     return axes
@@ -306,7 +306,7 @@ def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
     axes.set_xlim(0, min(1.0, 1.05 * max(share for _, share, _ in rows)) or 1.0)
     axes.grid(visible=False)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(_ticks(5))
     axes.spines["left"].set_visible(False)
     return axes
 
@@ -332,7 +332,7 @@ def score_against_final(
     axes.set_title("final validation perplexity")
     axes.set_xlabel(f"{score} (n = {len(points)})")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(_ticks(4))
     return axes
 
 
@@ -375,6 +375,10 @@ def _canvas(
         )
         for row in range(rows)
     ]
+
+
+def _ticks(most: int, *, integer: bool = False) -> MaxNLocator:
+    return MaxNLocator(most, integer=integer, steps=[1, 2, 2.5, 5, 10])
 
 
 def _line(role: Role) -> dict[str, Any]:

@@ -69,14 +69,11 @@ def _spectra(view: StudyView) -> Iterator[Markup]:
     shown = sorted({epochs[0], epochs[-1]}, reverse=True) if epochs else []
     for epoch in shown:
         yield from _figures(figures.spectra(view, epoch))
-    others = [
-        figure
-        for epoch in epochs
-        if epoch not in shown and (figure := figures.spectra(view, epoch)) is not None
-    ]
+    others = [epoch for epoch in epochs if epoch not in shown]
     if others:
-        summary = element("summary", f"Spectra at {len(others)} more eliminations")
-        yield element("details", summary, *_figures(*others))
+        summary = f"Spectra after epoch {', '.join(map(str, others))}"
+        drawn = _figures(*(figures.spectra(view, epoch) for epoch in others))
+        yield element("details", element("summary", summary), *drawn)
 
 
 def _connections(table: FinalTable | None) -> Iterator[Markup]:

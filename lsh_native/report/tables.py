@@ -105,8 +105,8 @@ _COMPARISON: tuple[tuple[str, str, _Show], ...] = (
     ("test_perplexity", "test perplexity", show_perplexity),
     ("density", "density", show_share),
     ("non_zeros", "non-zeros", show_count),
-    ("file_bytes", "size on disk, dense tensors, MB", show_megabytes),
-    ("csr_bytes", "size on disk, sparse rows, MB", show_megabytes),
+    ("file_bytes", "size on disk, MB", show_megabytes),
+    ("csr_bytes", "size as sparse rows, MB", show_megabytes),
     ("training_tokens_per_second", "training, tokens/s", show_count),
     ("inference_tokens_per_second", "inference, tokens/s", show_count),
     ("epochs", "epochs trained", show_count),
@@ -124,13 +124,18 @@ _BUDGET: tuple[tuple[str, str, _Show], ...] = (
 
 
 def comparison(table: FinalTable) -> Table:
-    """Return the dense network beside the one found, in the terms of `FinalTable.to_dict`."""
+    """Return the dense network beside the one found, in the terms of `FinalTable.to_dict`.
+
+    What was measured of neither has no row.
+    """
     record = table.to_dict()
     models = [record[name] for name in ("dense", "found") if record[name] is not None]
     ratios = record["found_over_dense"] or {}
     header = ("", *("dense", "found", "found / dense")[: 3 if len(models) > 1 else 1])
     rows = []
     for key, label, show in _COMPARISON:
+        if all(model[key] is None for model in models):
+            continue
         cells = [_cell(model, key, show) for model in models]
         if len(models) > 1:
             cells.append(_cell(ratios, key, show_ratio) if key in ratios else "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ class SpectrumSettings:
     sequences: int = 2
     state_warmup: int = 20
     tangent_warmup: int = 20
-    every: int = 1
+    every: int = 2
     dtype: Literal["float32", "float64"] = "float64"
     reference: Literal["lsh2022"] | None = None
 
@@ -124,19 +125,19 @@ class TrainingRunner:
         trainer = self.trainer(trial)
         if trainer.epoch > trial.epochs:
             record(_epoch_record(trainer.history[-1]))
-        on_step = self.on_step
         while trainer.epoch < until:
-            epoch = trainer.epoch + 1
             try:
-                trainer.train_epoch(
-                    None
-                    if on_step is None
-                    else lambda step, steps, loss, e=epoch: on_step(trial, e, step, steps, loss)
-                )
+                trainer.train_epoch(self._step_callback(trial, trainer.epoch + 1))
                 trainer.save(self.checkpoint(trial.number))
             except DivergedError as error:
                 raise Diverged(str(error)) from error
             record(_epoch_record(trainer.history[-1]))
+
+    def _step_callback(self, trial: Trial, epoch: int) -> Callable[[int, int, float], None] | None:
+        on_step = self.on_step
+        if on_step is None:
+            return None
+        return lambda step, steps, loss: on_step(trial, epoch, step, steps, loss)
 
     def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
         """Takes the spectrum of the newest checkpoint, which must be of `epoch`.
@@ -153,23 +154,18 @@ class TrainingRunner:
             )
         started = time.perf_counter()
         settings = self.spectrum_settings
-        trainer.model.eval()
-        with averaged_parameters(trainer.optimizer):
+        options: dict[str, Any] = {"reference": settings.reference}
+        if settings.reference is None:
+            options = {
+                "state_warmup": settings.state_warmup,
+                "tangent_warmup": settings.tangent_warmup,
+                "every": settings.every,
+                "dtype": getattr(torch, settings.dtype),
+            }
+        model: Any = trainer.model.eval()
+        with averaged_parameters(trainer.optimizer), _one_thread():
             try:
-                spectrum = lyapunov_spectrum(
-                    trainer.model,
-                    self._windows()[: settings.rows],
-                    **(
-                        {"reference": settings.reference}
-                        if settings.reference
-                        else {
-                            "state_warmup": settings.state_warmup,
-                            "tangent_warmup": settings.tangent_warmup,
-                            "every": settings.every,
-                            "dtype": getattr(torch, settings.dtype),
-                        }
-                    ),
-                )
+                spectrum = lyapunov_spectrum(model, self._windows()[: settings.rows], **options)
             except ValueError as error:
                 raise Diverged(f"the spectrum after epoch {epoch} failed: {error}") from error
         return _spectrum_record(spectrum, epoch, time.perf_counter() - started)
@@ -207,6 +203,17 @@ class TrainingRunner:
     def _windows(self) -> Tensor:
         """The first tokens of the validation text, the same for every model, (T, B)."""
         return evaluation_columns(self.corpus.valid, self.spectrum_settings.sequences)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: its small QR factorisations lose more than they win from another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def spectrum_distance(candidate: SpectrumRecord, reference: SpectrumRecord) -> float:
@@ -278,8 +285,3 @@ def _spectrum(record: SpectrumRecord) -> Spectrum:
             "history": None,
         }
     )
-
-
-def settings_dict(settings: SpectrumSettings) -> dict[str, Any]:
-    """The settings as JSON values, for a study's configuration."""
-    return asdict(settings)

@@ -41,7 +41,12 @@ def sparse_linear(
     """
     refuse_forward_mode(input, weight, bias)
     result: Tensor = torch.ops.lsh.sparse_linear.default(
-        input.contiguous(), weight.contiguous(), pattern, bias, rows, dense_gradient
+        input.contiguous(),
+        weight.contiguous(),
+        pattern,
+        None if bias is None else bias.contiguous(),
+        rows,
+        dense_gradient,
     )
     return result
 
@@ -65,13 +70,15 @@ def _(
     weight: Tensor,
     pattern: Tensor,
     input_gradient: bool,
+    bias_gradient: bool,
     dense_gradient: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     N, C = input.shape
     dense = dense_gradient or weight.dim() == 2
     return (
         input.new_empty(N if input_gradient else 0, C),
         weight.new_empty(grad_output.shape[1], C) if dense else torch.empty_like(weight),
+        input.new_empty(grad_output.shape[1] if bias_gradient else 0),
     )
 
 
@@ -83,53 +90,57 @@ def _forward_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _forward_gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     input, weight, pattern = ctx.saved_tensors
-    d_input, d_weight = torch.ops.lsh.sparse_linear_backward.default(
+    d_input, d_weight, d_bias = torch.ops.lsh.sparse_linear_backward.default(
         grad_output.contiguous(),
         input,
         weight,
         pattern,
         ctx.needs_input_grad[0],
+        ctx.needs_input_grad[3],
         ctx.dense_gradient,
     )
     return (
         d_input if ctx.needs_input_grad[0] else None,
         d_weight,
         None,
-        grad_output.sum(0) if ctx.needs_input_grad[3] else None,
+        d_bias if ctx.needs_input_grad[3] else None,
         None,
         None,
     )
 
 
-def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    grad_output, input, weight, pattern, ctx.input_gradient, ctx.dense_gradient = inputs
+def _backward_context(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    grad_output, input, weight, pattern, *flags = inputs
+    ctx.input_gradient, ctx.bias_gradient, ctx.dense_gradient = flags
     ctx.save_for_backward(grad_output, input, weight, pattern)
 
 
-def _backward_gradient(ctx: Any, dd_input: Tensor, dd_weight: Tensor) -> tuple[Any, ...]:
+def _backward_gradient(
+    ctx: Any, dd_input: Tensor, dd_weight: Tensor, dd_bias: Tensor
+) -> tuple[Any, ...]:
     """Gradients of d_input = g W and d_weight = gᵀ x: the same products, dd_weight in W's place."""
     grad_output, input, weight, pattern = ctx.saved_tensors
+    forward = torch.ops.lsh.sparse_linear.default
+    backward = torch.ops.lsh.sparse_linear_backward.default
     rows = grad_output.shape[1]
     dd_weight = dd_weight.contiguous()
     if ctx.dense_gradient:
         d_grad_output, d_input = input @ dd_weight.mT, grad_output @ dd_weight
     else:
-        d_grad_output = torch.ops.lsh.sparse_linear.default(
-            input, dd_weight, pattern, None, rows, False
-        )
-        d_input, _ = torch.ops.lsh.sparse_linear_backward.default(
-            grad_output, input, dd_weight, pattern, True, False
-        )
+        d_grad_output = forward(input, dd_weight, pattern, None, rows, False)
+        d_input, _, _ = backward(grad_output, input, dd_weight, pattern, True, False, False)
+    if ctx.bias_gradient:
+        d_grad_output = d_grad_output + dd_bias
     d_weight = None
     if ctx.input_gradient:
         dd_input = dd_input.contiguous()
-        d_grad_output = d_grad_output + torch.ops.lsh.sparse_linear.default(
-            dd_input, weight, pattern, None, rows, False
+        d_grad_output = d_grad_output + forward(dd_input, weight, pattern, None, rows, False)
+        _, d_weight, _ = backward(
+            grad_output, dd_input, weight, pattern, False, False, ctx.dense_gradient
         )
-        _, d_weight = torch.ops.lsh.sparse_linear_backward.default(
-            grad_output, dd_input, weight, pattern, False, ctx.dense_gradient
-        )
-    return d_grad_output, d_input, d_weight, None, None, None
+    return d_grad_output, d_input, d_weight, None, None, None, None
 
 
 torch.library.register_autograd(

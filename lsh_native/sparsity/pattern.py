@@ -77,6 +77,8 @@ def empty_pattern(rows: int, columns: int, capacity: int) -> Tensor:
     Returns:
         An int32 tensor on the CPU whose content is unspecified until `pack_pattern_` fills it.
     """
+    if rows < 0 or columns < 0:
+        raise ValueError(f"rows and columns must be at least 0, got {rows} and {columns}")
     if capacity < 0 or capacity > rows * columns:
         raise ValueError(f"capacity must be in [0, {rows * columns}], got {capacity}")
     return torch.empty(_HEADER + rows + 1 + columns + 1 + 3 * capacity, dtype=torch.int32)
@@ -169,3 +171,11 @@ def pattern_parts(pattern: Tensor) -> PatternParts:
         row_of=row_of[:non_zeros],
         source=source[:non_zeros],
     )
+
+
+@torch.library.impl("lsh::pack_pattern_", "ADInplaceOrView")
+def _(pattern: Tensor, mask: Tensor) -> None:
+    """Tells autograd that the pattern changed, so that a backward pass on the old one is refused."""
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        torch.ops.lsh.pack_pattern_(pattern, mask)
+    torch.autograd.graph.increment_version(pattern)

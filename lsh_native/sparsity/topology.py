@@ -112,8 +112,6 @@ class Topology:
             if isinstance(module, MaskedModule)
             and (names := {local: name for local, name in owned.items() if local in module.masks()})
         ]
-        guarded = {name for _, names in self._masked_modules for name in names.values()}
-        self._unguarded = [name for name in self._weights if name not in guarded]
         self._gradient_choosers = [
             cast(_GradientChooser, module)
             for module, _ in owners
@@ -153,11 +151,8 @@ class Topology:
             NaNError: The method has to choose among weights or gradients that hold NaN.
         """
         self._refuse_foreign(optimizer)
+        self._clear(self._dead(), optimizer)
         due = self._method.due(self._step + 1)
-        # A masked module's own gradients leave its dead weights at zero, unless it was asked for
-        # dense ones; every other weight is moved by the optimizer wherever its gradient points.
-        everywhere = due and self._method.needs_gradient
-        self._clear(self._dead(None if everywhere else self._unguarded), optimizer)
         if due:
             masks, state = self._method.update(
                 self._connections(), self._step + 1, self._state, self._generator
@@ -248,8 +243,8 @@ class Topology:
     def _values(self) -> dict[str, Tensor]:
         return {name: weight.detach() for name, weight in self._weights.items()}
 
-    def _dead(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        return {name: ~self._masks[name] for name in (self._masks if names is None else names)}
+    def _dead(self) -> dict[str, Tensor]:
+        return {name: ~mask for name, mask in self._masks.items()}
 
     def _connections(self) -> Connections:
         gradients = {}
@@ -275,8 +270,7 @@ class Topology:
     @torch.no_grad()
     def _clear(self, entries: Masks, optimizer: torch.optim.Optimizer | None) -> None:
         """Set these entries to zero in each weight and in all state of its shape."""
-        for name, entry in entries.items():
-            weight = self._weights[name]
+        for name, weight in self._weights.items():
             state = optimizer.state.get(weight, {}) if optimizer else {}
             same_shape = [
                 value
@@ -285,7 +279,7 @@ class Topology:
             ]
             for tensor in (weight, *same_shape):
                 # not a product with the mask: that would keep NaN and turn infinity into it
-                tensor.masked_fill_(entry, 0)
+                tensor.masked_fill_(entries[name], 0)
 
     def _choose_gradient(self) -> None:
         if self._method.needs_gradient:

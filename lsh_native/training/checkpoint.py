@@ -50,7 +50,7 @@ def save_checkpoint(
         "metadata": text,
         "digest": _digest(plain, text),
     }
-    _replace_file(Path(path), safetensors.torch.save(plain, {_KEY: json.dumps(record)}))
+    replace_file(Path(path), safetensors.torch.save(plain, {_KEY: json.dumps(record)}))
 
 
 def load_checkpoint(
@@ -139,7 +139,8 @@ def _digest(tensors: Mapping[str, Tensor], metadata: str) -> str:
     return digest.hexdigest()
 
 
-def _replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, durably; an older one stays until the new one is there."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "wb") as file:
@@ -148,7 +149,7 @@ def _replace_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        reason = f"checkpoint not written, an older one is kept as it was: {error.strerror}"
+        reason = f"file not written, an older one is kept as it was: {error.strerror}"
         raise OSError(error.errno, reason, str(path)) from error
     finally:
         with suppress(OSError):

@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from bench.harness import Case, Comparison, Goal, Summary, clocks_for, compare
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bench.harness import Case, Comparison, Goal, Summary, clocks_for, compare
 
 positive = st.floats(min_value=1e-9, max_value=1e9)
 

@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from bench.harness import Case, Comparison, Goal, Measurement, Summary, Work
 
 from bench import __main__ as command
 from bench import machine, record
+from bench.harness import Case, Comparison, Goal, Measurement, Summary, Work
 
 PEAK = machine.Peak(
     operations={"float32": 100.0, "float64": 50.0},

@@ -25,7 +25,7 @@ class RandomLayer:
         dtype: of every number.
         packed: whether the weights are given packed.
         bias: whether there are biases.
-        capacity: room of the patterns beyond their connections.
+        capacity: room of the patterns beyond their connections, as far as there are entries.
         operands: the numbers and masks, by name; `layer[name]` for short.
     """
 
@@ -70,7 +70,7 @@ class RandomLayer:
 
     def pattern(self, which: str) -> Tensor:
         mask = self[f"mask_{which}"]
-        return pack_pattern(mask, int(mask.sum()) + self.capacity)
+        return pack_pattern(mask, min(int(mask.sum()) + self.capacity, mask.numel()))
 
     def weight(self, which: str) -> Tensor:
         """The weight as the kernel is given it: dense with rubbish where masked, or packed."""

@@ -527,6 +527,26 @@ def test_every_number_of_threads_gives_the_same_bits(
         set_threads(1)
 
 
+@pytest.fixture
+def rubbish_in_new_memory() -> Iterator[None]:
+    """torch's own way to find reads of memory that was never written: NaN in every new tensor."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@sizes
+@forms
+@pytest.mark.parametrize("density", [(0.3, 0.3), (0.0, 0.0)], ids=named)
+@pytest.mark.usefixtures("rubbish_in_new_memory")
+def test_no_number_is_read_before_it_is_written(
+    sizes: dict[str, int], packed: bool, density: tuple[float, float]
+) -> None:
+    assert torch.empty(1).isnan()
+    for result in everything(RandomLayer(**sizes, packed=packed, density=density, capacity=3)):
+        assert result.isfinite().all()
+
+
 def test_calls_from_several_threads_at_once(set_threads: Callable[[int], None]) -> None:
     layer = shared_out(torch.float32, False)[0]
     expected = everything(layer)

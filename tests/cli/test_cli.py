@@ -65,7 +65,8 @@ def test_search_leaves_model_numbers_and_report(
     assert summary["best_possible_perplexity"] < summary["dense"]["test_perplexity"]
     assert (finished / "best" / "model.safetensors").stat().st_size > 0
     page = (finished / "report.html").read_text()
-    assert page.lower().startswith("<!doctype html>") and "https:" not in page
+    assert page.lower().startswith("<!doctype html>")
+    assert "https:" not in page
     assert main(["status", str(finished)]) == 0
     assert "complete" in capsys.readouterr().out
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lsh_native.data import IGNORED, columns, evaluation_columns, windows
 
 sizes = st.integers(1, 12)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from lsh_native.data import WORDS, Corpus, Vocabulary
 
 

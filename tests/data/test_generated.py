@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+
 from lsh_native.data import agreement_source, generate_corpus
 from lsh_native.data.generated import CLASSES, SMALLEST_VOCABULARY
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lsh_native.data import UnknownTokenError, Vocabulary
 
 texts = st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=30)

@@ -258,8 +258,8 @@ class Calls:
         return lambda mask: (y, self.x @ self.dense(mask).mT)
 
     def product_backward(self, pattern: Tensor) -> Compare:
-        d_x, d_weight = torch.ops.lsh.sparse_linear_backward(
-            self.grad, self.x, self.weight, pattern, True, False
+        d_x, d_weight, _ = torch.ops.lsh.sparse_linear_backward(
+            self.grad, self.x, self.weight, pattern, True, True, False
         )
         return lambda mask: (
             torch.cat([d_x.flatten(), d_weight.flatten()]),
@@ -464,7 +464,7 @@ def test_every_worker_checks_its_share(set_threads: Callable[[int], None]) -> No
             pattern = good.clone()
             pattern[start + place] = 2**30
             with pytest.raises(RuntimeError, match="pattern must have"):
-                torch.ops.lsh.sparse_linear_backward(g, x, weight, pattern, True, False)
+                torch.ops.lsh.sparse_linear_backward(g, x, weight, pattern, True, True, False)
             if name == "column_of":
                 with pytest.raises(RuntimeError, match="pattern must have columns"):
                     torch.ops.lsh.sparse_linear(x, weight, pattern, None, 560, False)

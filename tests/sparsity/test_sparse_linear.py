@@ -143,8 +143,8 @@ def test_dense_gradient_reaches_every_entry(
 
 def test_dense_gradient_of_packed_values_by_the_operator() -> None:
     at = draw((7, 5, 6), 0.4, packed=True)
-    _, found = torch.ops.lsh.sparse_linear_backward(
-        at.grad, at.x, at.stored, at.pattern(), False, True
+    _, found, _ = torch.ops.lsh.sparse_linear_backward(
+        at.grad, at.x, at.stored, at.pattern(), False, False, True
     )
     torch.testing.assert_close(found, at.grad.mT @ at.x)
 
@@ -271,7 +271,7 @@ def test_every_number_of_threads_gives_the_same_bits(
         x, weight, bias = (t.clone().requires_grad_() for t in (at.x, at.stored, at.bias))
         y = sparse_linear(x, weight, at.pattern(), bias, at.rows)
         dense = torch.ops.lsh.sparse_linear_backward(
-            at.grad, at.x, at.stored, at.pattern(), True, True
+            at.grad, at.x, at.stored, at.pattern(), True, True, True
         )
         return [y.detach(), *torch.autograd.grad(y, (x, weight, bias), at.grad), *dense]
 
@@ -280,6 +280,29 @@ def test_every_number_of_threads_gives_the_same_bits(
         set_threads(threads)
         for i, (a, b) in enumerate(zip(expected, everything(), strict=True)):
             assert torch.equal(a, b), f"result {i} differs with {threads} threads"
+
+
+@pytest.fixture
+def rubbish_in_new_memory() -> Iterator[None]:
+    """torch's own way to find reads of memory that was never written: NaN in every new tensor."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@sizes
+@forms
+@pytest.mark.usefixtures("rubbish_in_new_memory")
+def test_no_number_is_read_before_it_is_written(size: tuple[int, int, int], packed: bool) -> None:
+    assert torch.empty(1).isnan()
+    at = draw(size, 0.3, packed=packed)
+    y = sparse_linear(at.x, at.stored, at.pattern(room=2), at.bias, at.rows)
+    assert y.isfinite().all()
+    for dense in (False, True):
+        for result in torch.ops.lsh.sparse_linear_backward(
+            at.grad, at.x, at.stored, at.pattern(room=2), True, True, dense
+        ):
+            assert result.isfinite().all()
 
 
 def test_the_bias_gradient_of_one_row_has_the_same_bits_too(
@@ -339,7 +362,9 @@ def test_errors_of_backward() -> None:
         (at.grad.t().contiguous().t(), "grad_output must be contiguous"),
     ):
         with pytest.raises(RuntimeError, match=message):
-            torch.ops.lsh.sparse_linear_backward(grad, at.x, at.weight, at.pattern(), True, False)
+            torch.ops.lsh.sparse_linear_backward(
+                grad, at.x, at.weight, at.pattern(), True, True, False
+            )
 
 
 @pytest.mark.parametrize("operand", ["x", "weight", "bias"])

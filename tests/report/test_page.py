@@ -1,0 +1,247 @@
+"""The page: self-contained, escaped, repeatable, and honest at every stage of a study."""
+
+import base64
+import hashlib
+import math
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from report_studies import final_table_of, run_study
+from synthetic_runner import SyntheticRunner
+
+from lsh_native.report import plots
+from lsh_native.report.final import FinalTable
+from lsh_native.report.html import render, write_report
+from lsh_native.report.tables import budget_table, comparison
+from lsh_native.report.view import view_study
+from lsh_native.search.rounds import Rounds
+from lsh_native.search.store import Store
+from lsh_native.search.trial import Diverged
+
+HOSTILE = "</td><script>alert('x')</script>&\"<b>"
+MANY = {
+    "candidates": 12,
+    "rounds": Rounds(total=6, first=2, survivors=lambda n: max(n // 2 + 1, min(n, 9))),
+}
+VOID = {"meta", "br", "hr"}
+
+
+class Reader(HTMLParser):
+    """What a page says and refers to; fails where elements are not closed in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.ids, self.references, self.tags, self.words = [], [], [], [], []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "srcset", "action", "data", "xlink:href"):
+                self.references.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "script" not in self.open and "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The store of a finished study; not to be written."""
+    folder = tmp_path_factory.mktemp("finished")
+    with Store(folder / "study.db") as store:
+        store._database.query("PRAGMA synchronous = OFF")
+        run_study(store, folder, candidates=8, nan=lambda trial, epoch: trial.number == 3)
+        yield store
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    return render(view_study(finished), table=final_table_of(finished))
+
+
+def test_what_stands_on_the_page(page, finished):
+    text = Reader(page).text
+    assert "A network with 33 % of the connections reached validation perplexity 61.2" in text
+    assert "2 of 8 candidates were trained to the end." in text
+    assert "Candidate 3 diverged: the validation loss is nan after epoch 1." in text
+    assert "Only 2 candidates finished: nothing can be concluded about any score" in text
+    for section in ("Result", "Cost", "Candidates", "Training", "Spectra", "Connections"):
+        assert section in text
+    assert "Scores What each score said" in text
+    assert "Set-up Configuration search.candidates 8" in text
+    final = final_table_of(finished)
+    for table in (comparison(final), budget_table(final.budget)):
+        for row in table.rows:
+            assert " ".join(filter(None, row)) in text
+    for summary in view_study(finished).result.trials:
+        assert f"#{summary.trial.number}" in text
+
+
+def test_every_score_of_every_elimination_is_shown(page, finished):
+    text = Reader(page).text
+    for rung in finished.rungs():
+        assert f"after epoch {rung.epoch}" in text
+    for score in finished.scores():
+        assert f"{score.value:.2f}"[:-1] in text
+
+
+def test_the_page_refers_to_nothing_outside(page):
+    reader = Reader(page)
+    assert all(reference.startswith("#") for reference in reader.references)
+    assert {reference[1:] for reference in reader.references} <= set(reader.ids)
+    assert len(set(reader.ids)) == len(reader.ids)
+    assert not re.search(r"https?:|//|@import|url\((?!#)", page.replace("// Sorts", ""))
+    assert not {"link", "img", "iframe", "object", "embed"} & set(reader.tags)
+
+
+def test_only_the_script_of_the_page_may_run(page):
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert "default-src &#x27;none&#x27;" in policy
+    assert f"script-src &#x27;sha256-{digest}&#x27;" in policy
+
+
+def test_drawings_are_xml_in_the_colours_of_the_page(page):
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawings) >= 10
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert root.attrib["aria-label"]
+    assert not re.search("#[0-9a-f]{6}", "".join(drawings))
+    dark = page.partition("prefers-color-scheme: dark")[2].partition("\n}")[0]
+    for name in plots.PALETTE:
+        assert f"--{name}:" in page
+        assert f"--{name}:" in dark
+
+
+def test_the_same_study_gives_the_same_page(page, finished):
+    assert render(view_study(finished), table=final_table_of(finished)) == page
+
+
+def test_nothing_from_data_becomes_markup(store, run, final_table, monkeypatch):
+    plain = SyntheticRunner.spectrum
+
+    def spectrum(self, trial, epoch):
+        if trial.number == 2:
+            raise Diverged(HOSTILE)
+        return plain(self, trial, epoch)
+
+    monkeypatch.setattr(SyntheticRunner, "spectrum", spectrum)
+    run(settings={HOSTILE: {"text": HOSTILE}}, versions={"torch": HOSTILE}, candidates=6)
+    table = final_table()
+    hostile = FinalTable(
+        dense=table.dense,
+        found=with_matrix(table.found, HOSTILE),
+        budget=table.budget,
+    )
+    page = render(view_study(store), table=hostile, title=HOSTILE)
+    assert page.count("<script") == 1
+    assert "<b>" not in page
+    reader = Reader(page)
+    assert reader.text.count(" ".join(HOSTILE.split())) >= 4
+
+
+def with_matrix(model, name):
+    return replace(model, blocks=tuple(replace(b, matrix=name, gate=name) for b in model.blocks))
+
+
+def test_many_finished_candidates(store, run):
+    run(**MANY)
+    text = Reader(render(view_study(store))).text
+    assert "9 candidates finished. Pairs of them" in text
+    assert re.search(r"loss \d+ of 36", text)
+    assert "not a random sample" in text
+    assert "nothing can be concluded" not in text
+
+
+def test_no_claim_beyond_what_was_measured(page):
+    text = Reader(page).text.lower()
+    assert not re.search("predict|better than|beats|proves|optimal|significant", text)
+
+
+def test_a_study_that_has_not_started(store):
+    text = Reader(render(view_study(store))).text
+    assert (
+        text == "Search for a sparse network Search for a sparse network The study has not started."
+    )
+
+
+@pytest.mark.parametrize("events", [3, 14, 22, 40, 60])
+def test_a_study_that_is_not_finished(store, run, events):
+    run(events=events)
+    text = Reader(render(view_study(store))).text
+    assert "The study is not finished" in text
+    assert "reached validation perplexity" not in text
+    assert "full search" not in text
+
+
+@pytest.mark.parametrize("first_epoch", [1, 3])
+def test_a_study_without_a_result(store, run, first_epoch):
+    run(nan=lambda trial, epoch: trial.number > 0 and epoch >= first_epoch)
+    text = Reader(render(view_study(store))).text
+    assert "The study has no result: none of its 5 candidates reached the end." in text
+    assert "diverged: the validation loss is nan" in text
+
+
+def test_a_study_without_a_reference(store, run):
+    run(nan=lambda trial, epoch: trial.number == 0)
+    assert "The dense reference diverged" in Reader(render(view_study(store))).text
+
+
+def test_losses_and_exponents_without_bounds(store, run, monkeypatch):
+    plain = SyntheticRunner.spectrum
+
+    def spectrum(self, trial, epoch):
+        record = plain(self, trial, epoch)
+        record.exponents[1, -1] = -math.inf
+        return record
+
+    monkeypatch.setattr(SyntheticRunner, "spectrum", spectrum)
+    monkeypatch.setattr("synthetic_runner.quality", lambda trial: 800.0 * (trial.number == 1))
+    run(distance=lambda a, b: float(np.abs(a.exponents[0] - b.exponents[0]).sum()))
+    text = Reader(render(view_study(store))).text
+    assert "∞" in text
+    assert "exponents of minus infinity" in text
+
+
+def test_writing_the_page(finished, page, tmp_path):
+    path = write_report(tmp_path / "report.html", finished, table=final_table_of(finished))
+    assert path.read_text(encoding="utf-8") == page
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_page_is_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(*paths):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_report(path, store)
+    assert path.read_text() == "old"
+    assert not list(tmp_path.glob("*.part"))

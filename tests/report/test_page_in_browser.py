@@ -1,0 +1,79 @@
+"""The page in a real browser: no complaint of its console, content there, tables that sort."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from lsh_native.report.html import write_report
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--dump-dom",
+)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open a page, run its scripts, and return the document that results."""
+
+    def opened(path):
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        done = subprocess.run(
+            [BROWSER, *OPTIONS, profile, path.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        assert not complaints
+        return done.stdout
+
+    return opened
+
+
+def column(document, index):
+    table = document.partition('class="scroll sortable"')[2].partition("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2], re.DOTALL)
+    return [re.sub("<[^>]*>", "", re.findall(r"<t[hd].*?</t[hd]>", row)[index]) for row in rows]
+
+
+def test_the_page_and_its_sorting(store, run, final_table, opened, tmp_path):
+    run(candidates=8)
+    path = write_report(tmp_path / "report.html", store, table=final_table())
+    document = opened(path)
+    assert "reached validation perplexity 61.2" in document
+    perplexities = column(document, -3)
+    assert len(perplexities) == 9
+
+    # The policy of the page lets no other script in, so the copy that presses a button has none.
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text())
+    press = (
+        "const button = [...document.querySelectorAll('.sortable button')].at(-3); button.click();"
+        "const table = button.closest('div'), first = table.cloneNode(true);"
+        "button.click(); document.body.append(first, table);"
+    )
+    path.write_text(page.replace("</body>", f"<script>{press}</script></body>"))
+    once, _, twice = opened(path).rpartition('class="scroll sortable"')
+    rising = sorted(perplexities, key=number)
+    assert column(once, -3) == rising
+    assert column('class="scroll sortable"' + twice, -3) == rising[::-1]
+
+
+def number(text):
+    return float(text.replace(",", ""))

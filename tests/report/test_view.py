@@ -1,0 +1,123 @@
+"""What is known of a study at any moment: roles, order, status, caveats."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lsh_native.report.view import Role, layers_of, view_study
+from lsh_native.search.rounds import Rounds
+from lsh_native.search.sampler import GridSampler
+from lsh_native.search.space import Space
+from lsh_native.search.trial import SpectrumRecord
+
+LARGER = {"candidates": 12, "rounds": Rounds(total=9, first=3)}
+
+
+def test_roles(store, run):
+    run(nan=lambda trial, epoch: trial.number == 4, **LARGER)
+    view = view_study(store)
+    roles = {s.trial.number: view.role(s.trial) for s in view.summaries}
+    assert roles[0] is Role.DENSE
+    assert roles[4] is Role.LOST
+    assert list(roles.values()).count(Role.FOUND) == 1
+    assert list(roles.values()).count(Role.FINISHED) == 1
+    assert roles[view.result.best.trial.number] is Role.FOUND
+    order = [view.role(s.trial) for s in view.by_survival()]
+    assert order[:3] == [Role.DENSE, Role.FOUND, Role.FINISHED]
+    assert order[-1] is Role.LOST
+    assert set(order[3:-1]) == {Role.STOPPED}
+
+
+def test_the_order_of_training_is_recovered(store, run):
+    runner = run(**LARGER)
+    trained = [(number, epoch) for number, epoch in runner.trained if number]
+    assert [(number, record.epoch) for number, record in view_study(store).in_order()] == trained
+
+
+@pytest.mark.parametrize("events", range(3, 70, 9))
+def test_the_order_of_training_is_recovered_after_a_kill(store, run, events):
+    runner = run(events=events)
+    trained = [(number, epoch) for number, epoch in runner.trained if number]
+    assert [(number, record.epoch) for number, record in view_study(store).in_order()] == trained
+
+
+def test_nobody_is_found_before_the_end(store, run):
+    for events in (30, 20):
+        run(events=events)
+        view = view_study(store)
+        assert not view.finished
+        assert Role.FOUND not in {view.role(s.trial) for s in view.summaries}
+
+
+def test_status_of_a_study_from_its_first_moment_to_its_last(store, run):
+    assert view_study(store).status() == "The study has not started."
+    seen = [view_study(store).status()]
+    while not view_study(store).finished:
+        run(events=6)
+        seen.append(view_study(store).status())
+    stages = list(dict.fromkeys(seen))
+    assert stages[1] == (
+        "The study is not finished: the dense reference has trained 2 of 6 epochs."
+    )
+    assert (
+        "The study is not finished: 5 of 5 candidates have been proposed, 2 of them have ended."
+        in stages
+    )
+    assert stages[-1] == "2 of 5 candidates were trained to the end."
+
+
+def test_status_without_a_result(store, run):
+    run(nan=lambda trial, epoch: trial.number > 0)
+    view = view_study(store)
+    assert view.status() == "The study has no result: none of its 5 candidates reached the end."
+    assert list(view.warnings()) == [
+        "Candidates 1, 2, 3, 4, 5 diverged: the validation loss is nan after epoch 1."
+    ]
+    assert view.best_so_far() == ""
+
+
+def test_status_without_a_reference(store, run):
+    run(nan=lambda trial, epoch: epoch == 2)
+    view = view_study(store)
+    assert view.status().startswith("The dense reference diverged")
+    assert next(view.warnings()).startswith("The dense reference diverged: the validation loss")
+
+
+def test_the_best_so_far(store, run):
+    run(events=40)
+    view = view_study(store)
+    lowest = min(r.valid_loss for number in (1, 2, 3) for r in view.epochs.get(number, ()))
+    assert f"so far is {math.exp(lowest):.1f}, of candidate" in view.best_so_far()
+
+
+def test_caveats_of_a_finished_study(store, run):
+    space = Space(initial=("uniform",), drop=("set",), redistribute=("none",))
+    run(space=space, sampler=GridSampler(), candidates=9)
+    caveats = list(view_study(store).warnings())
+    assert caveats[0] == "9 candidates were asked for, but the space holds only 6."
+    assert "trained once" in caveats[1]
+
+
+def test_dense_and_sparse_starts_are_not_to_be_compared(store, run):
+    mixed = Space(method=("gradual_magnitude", "static"))
+    run(space=mixed, sampler=GridSampler(), candidates=3)
+    assert any("starts dense" in caveat for caveat in view_study(store).warnings())
+
+
+def test_nothing_to_warn_of_where_the_loss_decides(store, run):
+    mixed = Space(method=("gradual_magnitude", "static"))
+    run(space=mixed, sampler=GridSampler(), candidates=3, score="loss")
+    assert not any("starts dense" in caveat for caveat in view_study(store).warnings())
+
+
+def test_layers_of_a_spectrum():
+    def layers(exponents, **conventions):
+        record = SpectrumRecord(epoch=1, exponents=exponents, conventions=conventions)
+        return [layer.tolist() for layer in layers_of(record, record.exponents)]
+
+    five = np.arange(5.0)
+    assert layers(five, layer_sizes=[2, 3]) == [[0, 1], [2, 3, 4]]
+    assert layers(five, layer_sizes=[2, 2]) == [[0, 1, 2, 3, 4]]
+    assert layers(five) == [[0, 1, 2, 3, 4]]
+    assert layers(np.arange(4.0).reshape(2, 2)) == [[0, 1], [2, 3]]
