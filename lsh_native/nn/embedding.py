@@ -27,7 +27,7 @@ class _MaskForward(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
@@ -75,7 +75,7 @@ class SparseEmbedding(SparseModule):
             return rows
         absent = ~embedding(input, self._full_mask("weight"))
         if self.gradient == "dense":
-            masked: Tensor = _MaskForward.apply(rows, absent)
+            masked: Tensor = _MaskForward.apply(rows, absent)  # type: ignore[no-untyped-call]
             return masked
         return rows.masked_fill(absent, 0)
 

@@ -175,7 +175,7 @@ def pattern_parts(pattern: Tensor) -> PatternParts:
 
 @torch.library.impl("lsh::pack_pattern_", "ADInplaceOrView")
 def _(pattern: Tensor, mask: Tensor) -> None:
-    """Tells autograd that the pattern changed, so that a backward pass on the old one is refused."""
+    """Tells autograd of the change, so that a backward pass on the old pattern is refused."""
     with torch._C._AutoDispatchBelowADInplaceOrView():
         torch.ops.lsh.pack_pattern_(pattern, mask)
     torch.autograd.graph.increment_version(pattern)
