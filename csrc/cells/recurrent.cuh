@@ -84,8 +84,7 @@ cudaError_t Recurrent<Cell, T>::forward(const ForwardPass<T>& pass, cudaStream_t
 
 // -------------------------------------------------------------------------------------------------------- backward
 
-// Gate gradients are kept per micro-step as (D, T, G * H, P) in the memory that lane tiles take on the CPU; it is
-// large enough, as tiles hold at least P lanes a step.
+// Gate gradients are kept per micro-step as (D, T, G * H, P), in the memory that holds lane tiles on the CPU.
 template <class T>
 struct GateGradients {
   T* recurrent;
@@ -204,6 +203,7 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
   const auto gradient = [&](const SparseMatrix<T>& weight, const T* g, auto operand, T* grad) {
     const int64_t size = weight.pattern.rows * weight.pattern.columns;
     const bool dense = pass.dense_gradient || !weight.packed;
+    if (size == 0) return;
     if (dense) zero<<<blocks_for(size), kThreads, 0, stream>>>(grad, size);
     const int64_t items = gradient_items(weight, pass.dense_gradient);
     if (items == 0) return;
@@ -224,7 +224,7 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
     bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(pass.input_gate_tiles, layer.steps, B, R, P,
                                                           pass.grad_input_bias);
   }
-  if (pass.grad_input) {
+  if (pass.grad_input && layer.input_size > 0) {
     input_gradient<<<blocks_for(layer.steps * B * layer.input_size), kThreads, 0, stream>>>(
         layer.input_weight, pass.input_gate_tiles, layer.steps, B, R, P, pass.grad_input);
   }

@@ -13,14 +13,17 @@ struct CudaBackend : CudaPatterns {
 
   template <class T>
   static void run(const CellDeviceTable& cell, const ForwardPass<T>& pass, const Tensor& like) {
+    const DeviceGuard guard(like.get_device_index());
     check_launch(launchers(cell, T()).forward(pass, current_stream(like)));
   }
   template <class T>
   static void run(const CellDeviceTable& cell, const BackwardPass<T>& pass, const Tensor& like) {
+    const DeviceGuard guard(like.get_device_index());
     check_launch(launchers(cell, T()).backward(pass, current_stream(like)));
   }
   template <class T>
   static void run(const CellDeviceTable& cell, const TangentPass<T>& pass, const Tensor& like) {
+    const DeviceGuard guard(like.get_device_index());
     check_launch(launchers(cell, T()).tangent(pass, current_stream(like)));
   }
 };

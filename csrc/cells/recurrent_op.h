@@ -11,6 +11,7 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -73,7 +74,7 @@ struct RecurrentOp {
                     pattern_hh.size());
     STD_TORCH_CHECK(steps >= 1, "input must have at least one time step");
     STD_TORCH_CHECK(hidden >= 1, "state must have at least one unit");
-    STD_TORCH_CHECK(cell.gates * hidden < (int64_t(1) << 31), "hidden size must be below 2**31 / gates, got ", hidden);
+    STD_TORCH_CHECK(hidden < (int64_t(1) << 31) / cell.gates, "hidden size must be below 2**31 / gates, got ", hidden);
     return {steps, batch, input_size, hidden, int64_t(weight_hh.size()), round_to_four(batch)};
   }
 
@@ -194,9 +195,10 @@ struct RecurrentOp {
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
     pass.state_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, n.hidden, tiling.lanes});
-    pass.gate_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, rows, tiling.lanes});
-    pass.input_gate_tiles =
-        cell.separate_input ? workspace<T>(input, kept, {tiling.tiles, rows, tiling.lanes}) : pass.gate_tiles;
+    // lanes of all steps together: in tiles on the CPU, step by step on a device
+    const int64_t all_lanes = std::max(tiling.tiles * tiling.lanes, n.steps * n.lanes);
+    pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, all_lanes});
+    pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, all_lanes}) : pass.gate_tiles;
     Tensor columns;
     if (dense_gradient) {
       columns = Backend::counting(n.input_size > n.hidden ? n.input_size : n.hidden, pattern_ih);

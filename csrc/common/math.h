@@ -1,8 +1,8 @@
 // sigmoid and tanh on whatever a cell's maps are compiled for: vectors of a SIMD level, or one number on a device.
 //
 // Both are written so that NaN stays NaN and both ends saturate without overflow. In float32 the largest error over
-// all finite arguments is 2.5 ulp for sigmoid and 1.5 ulp for tanh (tests/cells/test_activation_accuracy.py);
-// float64 goes through the C library.
+// all arguments with a normal result is 2.5 ulp for sigmoid and 1.5 ulp for tanh
+// (tests/cells/test_activation_accuracy.py); float64 goes through the C library.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -33,7 +33,7 @@ namespace LSH_LEVEL {
 // exp(x) for vectors of float: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and n added to the exponent.
 template <class V>
 LSH_INLINE V exp_float(V x) {
-  typedef decltype(x < x) Bits;  // int32 vector of the same width
+  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
   const V highest = V{} + 88.0f, lowest = V{} - 87.0f;
   x = x > highest ? highest : x;
   x = x < lowest ? lowest : x;

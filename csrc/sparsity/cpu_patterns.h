@@ -7,6 +7,8 @@
 namespace lsh {
 
 struct CpuPatterns {
+  static constexpr bool kReadsPatterns = true;
+
   static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool by_columns) {
     const PatternView found = checked_pattern(pattern, rows, columns, name);
     if (by_columns) check_pattern_columns(found, name);

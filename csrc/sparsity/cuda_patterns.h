@@ -12,6 +12,8 @@
 
 namespace lsh {
 
+using torch::stable::accelerator::DeviceGuard;
+
 inline cudaStream_t current_stream(const Tensor& tensor) {
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
@@ -23,6 +25,8 @@ inline void check_launch(cudaError_t error) {
 }
 
 struct CudaPatterns {
+  static constexpr bool kReadsPatterns = false;
+
   static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool) {
     return device_pattern(pattern, rows, columns, name);
   }

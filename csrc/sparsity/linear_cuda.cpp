@@ -9,10 +9,12 @@ namespace {
 struct CudaLinear : CudaPatterns {
   template <class T>
   static void run(const LinearForward<T>& pass, const Tensor& like) {
+    const DeviceGuard guard(like.get_device_index());
     check_launch(linear_forward_on_device(pass, current_stream(like)));
   }
   template <class T>
   static void run(const LinearBackward<T>& pass, const Tensor& like) {
+    const DeviceGuard guard(like.get_device_index());
     check_launch(linear_backward_on_device(pass, current_stream(like)));
   }
 };

@@ -43,7 +43,11 @@ SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int6
   matrix.pattern = Backend::view(pattern, rows, columns, pattern_name, by_columns);
   matrix.packed = weight.dim() == 1;
   const int64_t room = matrix.pattern.capacity;
-  if (matrix.packed) {
+  if (matrix.packed && !Backend::kReadsPatterns) {
+    STD_TORCH_CHECK(weight.size(0) == room, name,
+                    " in packed form must hold as many values as its pattern has room for, ", room, ", got ",
+                    weight.size(0));
+  } else if (matrix.packed) {
     STD_TORCH_CHECK(weight.size(0) >= matrix.pattern.non_zeros && weight.size(0) <= room, name,
                     " in packed form must hold the pattern's ", matrix.pattern.non_zeros, " values, got ",
                     weight.size(0));

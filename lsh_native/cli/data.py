@@ -28,7 +28,7 @@ class DataSettings:
     limit: int | None = None
     unknown: str | None = None
     seed: int = 0
-    train_tokens: int = 100_000
+    train_tokens: int = 60_000
 
 
 def load_corpus(folder: Path | None, settings: DataSettings) -> Corpus:

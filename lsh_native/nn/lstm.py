@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from lsh_native.cells import LSTM, LayerWeights, Run, run, run_definition
+from lsh_native.cells import LSTM, LayerWeights, Run, run
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.sparse_module import SparseModule
 
@@ -145,12 +145,10 @@ class SparseLSTM(SparseModule):
         single = input.dim() == 2
         x = self._time_major(input)
         h0, c0 = self._initial_state(x, hx, single)
-        if not self._dense:
+        if torch.compiler.is_compiling() or not self._dense:  # compilers reject torch's own LSTM
             runs = self._run_layers(x, h0, c0, self.dropout if self.training else 0.0)
             output, finals = runs[-1].output, [layer.final_state for layer in runs]
             h, c = torch.stack(finals, dim=1)
-        elif torch.compiler.is_compiling():
-            output, h, c = self._unrolled(x, h0, c0)
         else:
             weights = [weight for layer in self.all_weights for weight in layer]
             output, h, c = torch._VF.lstm(
@@ -167,19 +165,6 @@ class SparseLSTM(SparseModule):
         if single:
             return output.squeeze(1), (h.squeeze(1), c.squeeze(1))
         return (output.transpose(0, 1) if self.batch_first else output), (h, c)
-
-    def _unrolled(self, x: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The dense stack step by step, for compilers, which reject torch's own dense LSTM."""
-        finals = []
-        for layer, (w_ih, w_hh, b_ih, b_hh) in enumerate(self.lstm_layers()):
-            if layer > 0:
-                x = dropout(x, self.dropout, self.training)
-            state = torch.stack([h0[layer], c0[layer]])
-            b_hh = None if b_hh is None else b_hh.unsqueeze(0)
-            x, final = run_definition(LSTM, x, state, w_ih, [w_hh], b_ih, b_hh)
-            finals.append(final)
-        h, c = torch.stack(finals, dim=1)
-        return x, h, c
 
     def _run_layers(self, x: Tensor, h0: Tensor, c0: Tensor, probability: float) -> list[Run]:
         """Runs layer after layer with native kernels."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lsh_native.sparsity.mask import draw_mask, largest_mask
-from lsh_native.sparsity.pattern import empty_pattern, pack_pattern, pack_pattern_, pattern_parts
+from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_parts
 
 __all__ = ["SparseModule"]
 
@@ -154,7 +154,10 @@ class SparseModule(nn.Module):
     def _pattern(self, name: str) -> Tensor:
         """The weight's pattern; a full one where the module has no masked weight."""
         pattern: Tensor | None = getattr(self, f"{name}_pattern")
-        return pack_pattern(self._full_mask(name)) if pattern is None else pattern
+        if pattern is None:
+            rows, columns = self._weight(name).shape
+            return full_pattern(rows, columns, self._weight(name).device)
+        return pattern
 
     @property
     def _dense(self) -> bool:
@@ -212,17 +215,17 @@ class SparseModule(nn.Module):
             original = state_dict.pop(f"{prefix}{name}_orig", None)
             if original is not None:
                 state_dict[f"{prefix}{name}"] = original
-            mask = state_dict.get(f"{prefix}{name}_mask")
-            if mask is None:
-                continue
-            mask = mask if mask.dtype == torch.bool else mask != 0
-            state_dict[f"{prefix}{name}_mask"] = mask
+        given = {
+            name: mask if mask.dtype == torch.bool else mask != 0
+            for name in self.maskable
+            if (mask := state_dict.get(f"{prefix}{name}_mask")) is not None
+        }
+        for name, mask in given.items():
             self._check_mask(name, mask)
+        for name, mask in given.items():
+            state_dict[f"{prefix}{name}_mask"] = mask
             if self._mask(name) is None:
-                setattr(
-                    self,
-                    f"{name}_mask",
-                    torch.empty_like(mask, device=self._weight(name).device),
-                )
+                empty = torch.empty_like(mask, device=self._weight(name).device)
+                setattr(self, f"{name}_mask", empty)
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
         self._pack([name for name in self.maskable if self._mask(name) is not None])

@@ -22,7 +22,14 @@ from torch import Tensor
 
 from lsh_native import native as native  # registers the operators
 
-__all__ = ["PatternParts", "empty_pattern", "pack_pattern", "pack_pattern_", "pattern_parts"]
+__all__ = [
+    "PatternParts",
+    "empty_pattern",
+    "full_pattern",
+    "pack_pattern",
+    "pack_pattern_",
+    "pattern_parts",
+]
 
 _MARK = 0x4C534850
 _VERSION = 1
@@ -130,6 +137,31 @@ def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
         capacity = int(mask.sum())
     pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity)
     return pack_pattern_(pattern, mask).to(mask.device)
+
+
+def full_pattern(rows: int, columns: int, device: torch.device | None = None) -> Tensor:
+    """The pattern of a matrix in which everything is connected, made by plain arithmetic.
+
+    Args:
+        rows: R.
+        columns: C.
+        device: where it shall be.
+
+    Returns:
+        What `pack_pattern` gives for a mask of ones; a compiler can trace it.
+    """
+    count = rows * columns
+    header = [_MARK, _VERSION, rows, columns, count, count, 0, 0]
+    row, column = torch.arange(rows), torch.arange(columns)
+    parts = [
+        torch.tensor(header),
+        torch.arange(rows + 1) * columns,
+        column.repeat(rows),
+        torch.arange(columns + 1) * rows,
+        row.repeat(columns),
+        (column[:, None] + row * columns).flatten(),
+    ]
+    return torch.cat(parts).to(device=device, dtype=torch.int32)
 
 
 def pattern_parts(pattern: Tensor) -> PatternParts:

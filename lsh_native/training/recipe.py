@@ -72,7 +72,7 @@ class Recipe:
     """
 
     embedding_size: int = 64
-    hidden_size: int = 128
+    hidden_size: int = 96
     num_layers: int = 2
     dropout: float = 0.0
     tied: bool = False

@@ -25,6 +25,7 @@ class RandomLayer:
         dtype: of every number.
         packed: whether the weights are given packed.
         bias: whether there are biases.
+        device: where the operands are; they are drawn on the CPU.
         capacity: room of the patterns beyond their connections, as far as there are entries.
         operands: the numbers and masks, by name; `layer[name]` for short.
     """
@@ -37,6 +38,7 @@ class RandomLayer:
     dtype: torch.dtype = torch.float64
     packed: bool = False
     bias: bool = True
+    device: torch.device | str = "cpu"
     capacity: int = 0
     operands: dict[str, Tensor] = field(init=False)
 
@@ -52,7 +54,7 @@ class RandomLayer:
         masks = mask(self.I, self.density[0]), mask(self.H, self.density[1])
         # weights that keep pre-activations of order 1, where the gates are far from saturation
         scales = [(1 + int(m.sum()) / len(m)) ** -0.5 for m in masks]
-        self.operands = {
+        operands = {
             "input": draw(self.T, self.B, self.I),
             "state": draw(2, self.B, self.H),
             "weight_ih": draw(4 * self.H, self.I, scale=scales[0]),
@@ -64,6 +66,7 @@ class RandomLayer:
             "grad_output": draw(self.T, self.B, self.H),
             "grad_final": draw(2, self.B, self.H),
         }
+        self.operands = {name: operand.to(self.device) for name, operand in operands.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         return self.operands[name]
@@ -111,11 +114,9 @@ class RandomLayer:
         arguments = self.definition_arguments() | changed
         return run_definition(LSTM, weight_hh=[arguments.pop("weight_hh")], **arguments)
 
-    def as_stored(self, gradient: Tensor, which: str, *, dense: bool = False) -> Tensor:
+    def as_stored(self, gradient: Tensor, which: str) -> Tensor:
         """A dense gradient as the operator returns it for this layer's weight."""
         mask = self[f"mask_{which}"]
-        if dense:
-            return gradient
         return gradient[mask] if self.packed else gradient * mask
 
 

@@ -327,6 +327,20 @@ def test_compile(masked: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
         torch.testing.assert_close(a, b, **tolerance(dtype))
 
 
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("masked", ["all", "one matrix", "none"])
+def test_one_compilation_serves_every_length(masked: str) -> None:
+    """A graph that grows with T would take minutes to compile for an everyday T."""
+    layer, _ = pair(0.4 if masked == "all" else 1.0, num_layers=2)
+    if masked == "one matrix":
+        layer.set_masks({"weight_hh_l1": draw(4 * H, H) > 0})
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    compiled(draw(4, 3, I))[0].sum().backward()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for T, B in ((7, 3), (40, 5)):
+            assert_equal_results(compiled(draw(T, B, I)), layer(draw(T, B, I)))
+
+
 @pytest.mark.parametrize("what", ["input", "h", "weight"])
 def test_forward_mode_is_refused_and_not_silently_zero(what: str) -> None:
     layer, _ = pair(num_layers=2)

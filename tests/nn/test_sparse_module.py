@@ -495,14 +495,18 @@ def test_a_full_mask_in_a_state_dict(kind: Kind) -> None:
 
 
 @every_kind
-def test_wrong_masks_in_a_state_dict(kind: Kind) -> None:
-    state, name = kind.draw(0.5).state_dict(), next(iter(kind.draw().masks()))
-    layer = kind.draw(0.4)
+@pytest.mark.parametrize("density", [1.0, 0.4])
+@pytest.mark.parametrize("position", [0, -1], ids=["first", "last"])
+def test_wrong_masks_in_a_state_dict(kind: Kind, density: float, position: int) -> None:
+    """They are refused, and the masks stay as they were, whichever came before."""
+    state, name = kind.draw(0.5).state_dict(), list(kind.draw().masks())[position]
+    layer = kind.draw(density)
     before = masks_of(layer)
     with pytest.raises((ValueError, RuntimeError), match=f"mask of {name} must have shape"):
         layer.load_state_dict(state | {f"{name}_mask": state[f"{name}_mask"][1:]})
     for other, mask in layer.masks().items():
         assert torch.equal(mask, before[other])
+    assert layer.density() == kind.draw(density).density()
 
 
 @every_kind
@@ -568,6 +572,31 @@ def test_dtypes(kind: Kind, tolerance: Tolerance) -> None:
         torch.testing.assert_close(found.float(), expected, **tolerance(torch.float32))
         narrow = wide.float()
         assert torch.equal(call(narrow, kind.input(torch.float32)), expected)
+
+
+@every_kind
+def test_on_a_device(kind: Kind, device: torch.device, tolerance: Tolerance) -> None:
+    """Moved there or made there; masks come from anywhere."""
+    here = kind.draw(0.4, torch.float32)
+    input = kind.input(torch.float32)
+    moved = copy.deepcopy(here).to(device)
+    made = kind.sparse(*kind.sizes, device=device, density=0.7)
+    made.load_state_dict(here.state_dict())
+    for turn in range(2):
+        expected = call(here, input).detach()
+        expected_gradients = gradients(here, input)
+        for there in (moved, made):
+            found = call(there, input.to(device)).detach().cpu()
+            torch.testing.assert_close(found, expected, **tolerance(torch.float32))
+            for name, gradient in gradients(there, input.to(device)).items():
+                assert gradient.device.type == device.type
+                torch.testing.assert_close(
+                    gradient.cpu(), expected_gradients[name], **tolerance(torch.float32)
+                )
+        if turn == 0:
+            masks = {name: ~mask for name, mask in here.masks().items()}
+            for layer in (here, moved, made):
+                layer.set_masks(masks)
 
 
 @every_kind

@@ -66,14 +66,16 @@ def draw(
     density: float,
     dtype: torch.dtype = torch.float64,
     packed: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Operands:
+    """Operands drawn on the CPU and moved to a device."""
     N, C, R = size
     generator = torch.Generator().manual_seed(N + C + R)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(dtype)
+        return torch.randn(shape, generator=generator).to(device, dtype)
 
-    mask = torch.rand(R, C, generator=generator) < density
+    mask = (torch.rand(R, C, generator=generator) < density).to(device)
     weight, bias = normal(R, C), normal(R)
     return Operands(
         x=normal(N, C), weight=weight, mask=mask, bias=bias, grad=normal(N, R), packed=packed
@@ -111,9 +113,10 @@ def test_values_and_gradients(
     density: float,
     dtype: torch.dtype,
     packed: bool,
+    device: torch.device,
     tolerance: Tolerance,
 ) -> None:
-    at = draw(size, density, dtype, packed)
+    at = draw(size, density, dtype, packed, device)
     within = tolerance(dtype)
     x, weight, bias = (t.clone().requires_grad_() for t in (at.x, at.stored, at.bias))
     y = sparse_linear(x, weight, at.pattern(), bias, at.rows)
@@ -131,9 +134,9 @@ def test_values_and_gradients(
 @sizes
 @dtypes
 def test_dense_gradient_reaches_every_entry(
-    size: tuple[int, int, int], dtype: torch.dtype, tolerance: Tolerance
+    size: tuple[int, int, int], dtype: torch.dtype, device: torch.device, tolerance: Tolerance
 ) -> None:
-    at = draw(size, 0.3, dtype)
+    at = draw(size, 0.3, dtype, device=device)
     weight = at.stored.requires_grad_()
     y = sparse_linear(at.x, weight, at.pattern(), None, at.rows, dense_gradient=True)
     [found] = torch.autograd.grad(y, weight, at.grad)
