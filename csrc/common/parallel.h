@@ -35,8 +35,8 @@ struct Range {
 Range share(const Worker& worker, int64_t total);
 
 // The worker's share of `total` items whose cumulative cost is `cost` (total + 1 entries, ascending): shares of equal
-// cost. Items are taken `stride` apart: item i costs the sum over g of cost[i + g * total + 1] - cost[i + g * total]
-// for g < groups, as the gates of one unit do.
+// cost. With several groups, `cost` runs through `groups` * `total` rows and item i owns row i + g * total of each
+// group g, as a unit owns a row of every gate.
 Range share_by_cost(const Worker& worker, int64_t total, const int32_t* cost, int groups);
 
 }  // namespace lsh
