@@ -109,6 +109,37 @@ def test_killed_at_random_moments_a_search_ends_the_same(finished: Path, tmp_pat
     assert table(folder) == table(finished)
 
 
+# A disk of 400 kB that fills up in the middle of the study; then it grows, and the study goes on.
+FULL_DISK = """
+mount -t tmpfs -o size=400k none {disk} || exit 77
+"$0" -m lsh_native "$@" --output={disk}/study > /dev/null 2> {out}/error
+echo $? > {out}/status
+mount -o remount,size=40m {disk}
+"$0" -m lsh_native resume {disk}/study > /dev/null && cp {disk}/study/study.db {out}
+"""
+
+
+def test_a_full_disk_stops_a_search_which_goes_on_when_there_is_room(
+    finished: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = FULL_DISK.format(disk=disk, out=tmp_path)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable]
+        + ["search", *TINY],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    if not (tmp_path / "status").exists():
+        pytest.skip(f"needs a small disk of its own: {done.stderr.decode().strip()}")
+    assert (tmp_path / "status").read_text() == "1\n"
+    error = (tmp_path / "error").read_text()
+    assert error.count("\n") == 1
+    assert "lsh-native: error:" in error
+    assert table(tmp_path) == table(finished)
+
+
 def _wait_for_an_epoch(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Returns when one more epoch is stored than at the call, or the process has ended."""
     known = _epochs(folder)
