@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsh_native.cli.search import STORE
-from lsh_native.report.finish import read_table, write_report
+from lsh_native.report.finish import read_table, write_figures, write_report
 from lsh_native.search.store import Store
 
 __all__ = ["report"]
 
 
-def report(study: Path) -> None:
+def report(study: Path, figures: Path | None = None) -> None:
     """Writes report.html of a study from what is stored so far.
 
     Args:
         study: the study's folder.
+        figures: a folder for the page's figures as SVG files.
     """
     with Store(study / STORE, read_only=True) as store:
-        path = write_report(store, study, read_table(store, study))
-    print(path)
+        table = read_table(store, study)
+        print(write_report(store, study, table))
+        if figures is not None:
+            for path in write_figures(store, figures, table):
+                print(path)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsh_native.report import plots
-from lsh_native.report.final import Block
+from lsh_native.report.final import Block, FinalTable
 from lsh_native.report.plots import Curve, Lane, Point
 from lsh_native.report.tables import perplexity
 from lsh_native.report.view import ENOUGH, Role, StudyView, layers_of
@@ -40,6 +40,19 @@ class Figure:
     name: str
     caption: str
     panels: tuple[tuple[str, str], ...]
+
+
+def every_figure(view: StudyView, table: FinalTable | None = None) -> Iterator[Figure]:
+    """Yield the figures that there is something to draw in."""
+    drawn = (
+        trajectory(view),
+        survival(view),
+        over_epochs(view),
+        *(spectra(view, epoch) for epoch in compared_epochs(view)),
+        density(table.found.blocks) if table is not None and table.found is not None else None,
+        scores(view),
+    )
+    yield from (figure for figure in drawn if figure is not None)
 
 
 def name_of(view: StudyView, number: int) -> str:
@@ -147,6 +160,13 @@ def over_epochs(view: StudyView) -> Figure | None:
         caption=f"{compare}Perplexities above twice the best are cut off.",
         panels=(("Distance and validation perplexity over epochs", plots.to_svg(drawing)),),
     )
+
+
+def compared_epochs(view: StudyView) -> list[int]:
+    """Return the epochs at which candidates have a spectrum; without any, the reference's last."""
+    compared = {s.epoch for t in view.result.trials for s in view.spectra[t.trial.number]}
+    reference = sorted(s.epoch for s in view.spectra.get(REFERENCE, ()))
+    return sorted(compared) or reference[-1:]
 
 
 def spectra(view: StudyView, epoch: int) -> Figure | None:

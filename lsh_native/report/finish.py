@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 from lsh_native.report import html
+from lsh_native.report.figures import every_figure
 from lsh_native.report.final import FinalTable
 from lsh_native.report.measure import measure_models
 from lsh_native.report.tables import budget_table, comparison, headline
+from lsh_native.report.view import view_study
 from lsh_native.search.result import StudyResult, read_result
 from lsh_native.search.store import Store
 from lsh_native.search.training_runner import TrainingRunner
 from lsh_native.training import replace_file, save_model
 
-__all__ = ["Finished", "finish_study", "read_table", "write_report"]
+__all__ = ["Finished", "finish_study", "read_table", "write_figures", "write_report"]
 
 BEST = Path("best") / "model.safetensors"
 DENSE = Path("dense") / "model.safetensors"
@@ -102,6 +104,27 @@ def write_report(store: Store, folder: Path, table: FinalTable | None = None) ->
     name = store.configuration.get("data", {}).get("name", "")
     title = f"Search for a sparse network: {name}" if name else html.TITLE
     return html.write_report(folder / REPORT, store, table=table, title=title)
+
+
+def write_figures(store: Store, folder: Path, table: FinalTable | None = None) -> list[Path]:
+    """Writes the report's figures as SVG files of their own, one a drawing.
+
+    Args:
+        store: of the study, which may be unfinished.
+        folder: where to write; made if it is not there.
+        table: the final numbers, if the study has ended.
+
+    Returns:
+        The paths of the drawings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for figure in every_figure(view_study(store), table):
+        for number, (_, svg) in enumerate(figure.panels, start=1):
+            several = f"-{number}" if len(figure.panels) > 1 else ""
+            paths.append(folder / f"{figure.name}{several}.svg")
+            replace_file(paths[-1], svg.encode())
+    return paths
 
 
 def read_table(store: Store, folder: Path) -> FinalTable | None:

@@ -14,7 +14,6 @@ from lsh_native.report.markup import Markup, element, join
 from lsh_native.report.tables import PART, Table, budget_table, comparison
 from lsh_native.report.trial_tables import elimination_tables, scroll, swatch, trial_table, words
 from lsh_native.report.view import Role, StudyView
-from lsh_native.search.trial import REFERENCE
 
 _ROLES: Mapping[Role, str] = {
     Role.DENSE: "dense reference",
@@ -63,9 +62,7 @@ def _candidates(view: StudyView) -> Iterator[Markup]:
 
 def _spectra(view: StudyView) -> Iterator[Markup]:
     """Yield the spectra at the end and at the first elimination, then the others, folded."""
-    compared = {s.epoch for t in view.result.trials for s in view.spectra[t.trial.number]}
-    reference = {s.epoch for s in view.spectra.get(REFERENCE, ())}
-    epochs = sorted(compared or set(sorted(reference)[-1:]))
+    epochs = figures.compared_epochs(view)
     shown = sorted({epochs[0], epochs[-1]}, reverse=True) if epochs else []
     for epoch in shown:
         yield from _figures(figures.spectra(view, epoch))

@@ -78,7 +78,11 @@ def test_a_finished_search_run_again_trains_nothing(finished: Path) -> None:
 
 
 def test_report_and_spectrum_of_what_was_found(finished: Path, tmp_path: Path) -> None:
-    assert main(["report", str(finished)]) == 0
+    figures = tmp_path / "figures"
+    assert main(["report", str(finished), f"--figures={figures}"]) == 0
+    drawings = {path.stem: path.read_text() for path in figures.iterdir()}
+    assert {"trajectory", "survival", "density"} <= drawings.keys()
+    assert all(text.startswith("<?xml") for text in drawings.values())
     output = tmp_path / "spectrum.json"
     arguments = ["--text.train_tokens=3000", "--steps=10", f"--output={output}"]
     assert main(["spectrum", str(finished / "best" / "model.safetensors"), *arguments]) == 0
@@ -125,9 +129,9 @@ def test_a_full_disk_stops_a_search_which_goes_on_when_there_is_room(
     disk = tmp_path / "disk"
     disk.mkdir()
     script = FULL_DISK.format(disk=disk, out=tmp_path)
+    alone = ["unshare", "--map-root-user", "--mount"]
     done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable]
-        + ["search", *TINY],
+        [*alone, "sh", "-c", script, sys.executable, "search", *TINY],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
     )
