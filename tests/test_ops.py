@@ -57,25 +57,53 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     packed_ih, packed_hh = draw(int(mask_ih.sum())), draw(int(mask_hh.sum()))
     trajectory = (torch.rand(T, 4, H, 8, generator=generator), draw(T + 1, 2, H, 8).detach())
     x = draw(T, B, I)
+    plain = (None, None, None)
+    uniform = torch.rand(T, 2, B, H, generator=generator), torch.rand(B, H, generator=generator)
+    bent = (torch.tensor([B, 3, 0]), *uniform)
 
     if name == "pack_pattern_":
         return [(ih.clone(), ~mask_ih & mask(4 * H, I)), (hh.clone(), ~mask_hh)]
     if name == "lstm_forward":
         w_ih, w_hh = draw(4 * H, I), draw(4 * H, H)
         return [
-            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], draw(4 * H), draw(1, 4 * H), False),
-            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], None, None, True),
-            (x, draw(2, B, H), packed_ih, [packed_hh], ih, [hh], None, draw(1, 4 * H), False),
-            (draw(T, 0, I), draw(2, 0, H), w_ih, [w_hh], ih, [hh], draw(4 * H), None, False),
+            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], draw(4 * H), draw(1, 4 * H), *plain, False),
+            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], None, None, *bent, True),
+            (
+                x,
+                draw(2, B, H),
+                packed_ih,
+                [packed_hh],
+                ih,
+                [hh],
+                None,
+                draw(1, 4 * H),
+                *bent,
+                False,
+            ),
+            (
+                draw(T, 0, I),
+                draw(2, 0, H),
+                w_ih,
+                [w_hh],
+                ih,
+                [hh],
+                draw(4 * H),
+                None,
+                *plain,
+                False,
+            ),
         ]
     if name == "lstm_backward":
         g, last = draw(T, B, H), draw(2, B, H)
         w_ih, w_hh = draw(4 * H, I), draw(4 * H, H)
+        biases = draw(4 * H), draw(1, 4 * H)
+        dense, packed = (w_ih, [w_hh], ih, [hh]), (packed_ih, [packed_hh], ih, [hh])
+        x, run = (x, draw(2, B, H)), trajectory
         return [
-            (g, last, x, *trajectory, w_ih, [w_hh], ih, [hh], True, True, False),
-            (None, last, x, *trajectory, w_ih, [w_hh], ih, [hh], False, False, True),
-            (g, None, x, *trajectory, packed_ih, [packed_hh], ih, [hh], True, False, False),
-            (g, None, x, *trajectory, packed_ih, [packed_hh], ih, [hh], True, True, True),
+            (g, last, *x, *run, *dense, *biases, *plain, True, False),
+            (None, last, *x, *run, *dense, None, None, *bent, False, True),
+            (g, None, *x, *run, *packed, None, biases[1], *bent, False, False),
+            (g, None, *x, *run, *packed, *biases, *plain, True, True),
         ]
     if name == "lstm_tangent":
         state, input, w_ih, w_hh = (
@@ -85,9 +113,9 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
             draw(4 * H, H),
         )
         return [
-            (state, None, *trajectory, None, [w_hh], None, [hh], False),
-            (state, input, *trajectory, w_ih, [w_hh], ih, [hh], True),
-            (state, input, *trajectory, packed_ih, [packed_hh], ih, [hh], False),
+            (state, None, *trajectory, None, [w_hh], None, [hh], *plain, False),
+            (state, input, *trajectory, w_ih, [w_hh], ih, [hh], *bent, True),
+            (state, input, *trajectory, packed_ih, [packed_hh], ih, [hh], *bent, False),
         ]
     x, weight = draw(N, I), draw(4 * H, I)
     if name == "sparse_linear":

@@ -14,9 +14,9 @@
 //
 //   forward (recurrent[G], input[G], state[S])            -> activation[A], next[S]
 //       activations are what the derivatives are written from: all that is kept of a step besides its states
-//   tangent (activation, state, next, d_recurrent[G], d_input[G], d_state[S]) -> d_next[S]
+//   tangent (activation, state, d_recurrent[G], d_input[G], d_state[S]) -> d_next[S]
 //       the derivative of `forward` in the given direction
-//   backward(activation, state, next, d_next[S])          -> d_recurrent[G], d_input[G], d_state[S]
+//   backward(activation, state, d_next[S])                -> d_recurrent[G], d_input[G], d_state[S]
 //       its transpose: <u, tangent(v)> = <backward(u), v>; d_input is written only where kSeparateInput
 //
 // state[0] is the output and the operand of the recurrent product. A cell folder holds these maps (`lstm.h`), one line

@@ -6,6 +6,12 @@
 //
 //   activations  (T * D, A, H, P)
 //   states       (T * D + 1, S, H, P)    states[0] is the initial state; padding lanes hold no information
+//
+// Three things may bend a time step, each in one way for values, gradients and tangents:
+//
+//   batch_sizes  an item at or beyond its step's size keeps its state and puts out zero: a ragged batch
+//   hold         state' = hold * state + (1 - hold) * cell(…), over all D micro-steps together: zoneout
+//   state_scale  the operand of every recurrent product is state[0] * state_scale: variational dropout
 #pragma once
 
 #include <cstdint>
@@ -24,6 +30,14 @@ struct Layer {
   const SparseMatrix<T>* recurrent_weight;  // D of (G * H, H)
   const T* input_bias;                      // (G * H) or null
   const T* recurrent_bias;                  // (D, G * H) or null
+  const int64_t* batch_sizes;               // (T) or null, in host memory
+  const T* hold;                            // (T, S, B, H) or null
+  const T* state_scale;                     // (B, H) or null
+  T* hold_lanes;                            // workspace (S, H, P): `hold` of the time step under way, or null
+  T* scale_lanes;                           // workspace (H, P), or null
+
+  // How many items of the batch time step t moves; the others come after them.
+  int64_t moving(int64_t t) const { return batch_sizes ? batch_sizes[t] : batch; }
 };
 
 template <class T>
@@ -37,6 +51,7 @@ struct ForwardPass {
   T* states;          // (T * D + 1, S, H, P)
   T* input_tiles;     // workspace (tiles, I, lanes)
   T* projected_tile;  // workspace (G * H, lanes)
+  T* operand;         // workspace (2, H, P): the scaled states of this micro-step and the next, or null
 };
 
 template <class T>
@@ -56,6 +71,7 @@ struct BackwardPass {
   bool dense_gradient;              // weight gradients at every entry, not only where the mask connects
   T* step_gates;                    // workspace (2, G * H, P): gate gradients of this micro-step and the last
   T* carry;                         // workspace (S, H, P): gradient of the state
+  T* held;                          // workspace (S, H, P): the part that goes round the time step, or null
   T* input_tiles;                   // workspace (tiles, I, lanes)
   T* state_tiles;                   // workspace (D, tiles, H, lanes): the operand of each recurrent product
   T* gate_tiles;                    // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
@@ -75,6 +91,8 @@ struct TangentPass {
   T* final_tangent;        // (B, S, H, K)
   int64_t vector_lanes;    // K rounded up to a multiple of 4
   T* current;              // workspace (B, 2, S, H, vector_lanes)
+  T* start;                // workspace (B, S, H, vector_lanes): as the time step began, or null
+  T* operand;              // workspace (B, 2, H, vector_lanes): scaled, or null
   T* input_lanes;          // workspace (B, I, vector_lanes) or null
 };
 

@@ -38,8 +38,15 @@ __global__ void lanes_to_rows(const T* in, int64_t states, int64_t batch, int64_
   rows[item] = in[(s * hidden + u) * lanes + b];
 }
 
+// What the recurrent product reads of unit `u` of item `b`.
+template <class T>
+__device__ T scaled(const Layer<T>& layer, T state, int64_t b, int64_t u) {
+  return layer.state_scale ? state * layer.state_scale[b * layer.hidden + u] : state;
+}
+
 template <class Cell, class T>
-__global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d) {
+__global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d,
+                             int64_t moving) {
   constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
   const Layer<T>& layer = pass.layer;
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, I = layer.input_size;
@@ -47,25 +54,38 @@ __global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weig
   if (item >= H * P) return;
   const int64_t u = item / P, b = item % P, t = step / layer.depth;
   const T* state = pass.states + step * S * H * P;
+  const T* start = pass.states + t * layer.depth * S * H * P;
+  T* next = pass.states + (step + 1) * S * H * P;
+  if (b >= moving) {
+    for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = 0;
+    for (int s = 0; s < S; ++s) next[(s * H + u) * P + b] = state[(s * H + u) * P + b];
+    if (d == layer.depth - 1 && b < B) pass.output[(t * B + b) * H + u] = 0;
+    return;
+  }
   T recurrent[G], input[G], before[S], active[A], after[S];
   for (int g = 0; g < G; ++g) {
     const int64_t row = g * H + u;
-    recurrent[g] = multiply_row(recurrent_weight, row, [&](int64_t column) { return state[column * P + b]; });
+    recurrent[g] = multiply_row(recurrent_weight, row,
+                                [&](int64_t column) { return scaled(layer, state[column * P + b], b, column); });
     if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
     input[g] = 0;
     if (d == 0) {
-      if (b < B) {
-        const T* x = pass.input + (t * B + b) * I;
-        input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column]; });
-      }
+      const T* x = pass.input + (t * B + b) * I;
+      input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column]; });
       if (layer.input_bias) input[g] += layer.input_bias[row];
     }
   }
   for (int s = 0; s < S; ++s) before[s] = state[(s * H + u) * P + b];
   Cell().forward(recurrent, input, before, active, after);
   for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = active[a];
-  for (int s = 0; s < S; ++s) pass.states[(((step + 1) * S + s) * H + u) * P + b] = after[s];
-  if (d == layer.depth - 1 && b < B) pass.output[(t * B + b) * H + u] = after[0];
+  for (int s = 0; s < S; ++s) {
+    if (layer.hold && d == layer.depth - 1) {
+      const T hold = layer.hold[((t * S + s) * B + b) * H + u];
+      after[s] = hold * start[(s * H + u) * P + b] + (1 - hold) * after[s];
+    }
+    next[(s * H + u) * P + b] = after[s];
+  }
+  if (d == layer.depth - 1) pass.output[(t * B + b) * H + u] = after[0];
 }
 
 template <class Cell, class T>
@@ -75,7 +95,8 @@ cudaError_t Recurrent<Cell, T>::forward(const ForwardPass<T>& pass, cudaStream_t
   rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.state, S, B, H, P, pass.states);
   for (int64_t step = 0; step < steps; ++step) {
     const int64_t d = step % layer.depth;
-    forward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, layer.recurrent_weight[d], step, d);
+    forward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, layer.recurrent_weight[d], step, d,
+                                                                   layer.moving(step / layer.depth));
   }
   lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.states + steps * S * H * P, S, B, H, P,
                                                                 pass.final_state);
@@ -95,35 +116,52 @@ struct GateGradients {
 };
 
 template <class Cell, class T>
-__global__ void backward_step(BackwardPass<T> pass, GateGradients<T> gates, int64_t step) {
+__global__ void backward_step(BackwardPass<T> pass, GateGradients<T> gates, int64_t step, int64_t moving) {
   constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
   const Layer<T>& layer = pass.layer;
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
   const int64_t item = this_item();
   if (item >= H * P) return;
   const int64_t u = item / P, b = item % P, t = step / layer.depth, d = step % layer.depth;
-  T active[A], before[S], after[S], grad_next[S], recurrent[G], input[G], grad_before[S];
+  if (b >= moving) {
+    for (int g = 0; g < G; ++g) {
+      gates.at(gates.recurrent, d, t)[(g * H + u) * P + b] = 0;
+      if (Cell::kSeparateInput && d == 0) gates.at(gates.input, 0, t)[(g * H + u) * P + b] = 0;
+    }
+    return;
+  }
+  T active[A], before[S], grad_next[S], recurrent[G], input[G], grad_before[S];
   for (int a = 0; a < A; ++a) active[a] = pass.activations[((step * A + a) * H + u) * P + b];
   for (int s = 0; s < S; ++s) {
     before[s] = pass.states[((step * S + s) * H + u) * P + b];
-    after[s] = pass.states[(((step + 1) * S + s) * H + u) * P + b];
     grad_next[s] = pass.carry[(s * H + u) * P + b];
   }
-  if (d == layer.depth - 1 && pass.grad_output && b < B) grad_next[0] += pass.grad_output[(t * B + b) * H + u];
-  Cell().backward(active, before, after, grad_next, recurrent, input, grad_before);
-  for (int s = 0; s < S; ++s) pass.carry[(s * H + u) * P + b] = grad_before[s];
+  if (d == layer.depth - 1 && pass.grad_output) grad_next[0] += pass.grad_output[(t * B + b) * H + u];
+  if (layer.hold && d == layer.depth - 1) {
+    for (int s = 0; s < S; ++s) {
+      const T hold = layer.hold[((t * S + s) * B + b) * H + u];
+      pass.held[(s * H + u) * P + b] = hold * grad_next[s];
+      grad_next[s] *= 1 - hold;
+    }
+  }
+  Cell().backward(active, before, grad_next, recurrent, input, grad_before);
+  for (int s = 0; s < S; ++s) {
+    if (layer.hold && d == 0) grad_before[s] += pass.held[(s * H + u) * P + b];
+    pass.carry[(s * H + u) * P + b] = grad_before[s];
+  }
   for (int g = 0; g < G; ++g) {
-    gates.at(gates.recurrent, d, t)[(g * H + u) * P + b] = b < B ? recurrent[g] : T(0);
-    if (Cell::kSeparateInput && d == 0) gates.at(gates.input, 0, t)[(g * H + u) * P + b] = b < B ? input[g] : T(0);
+    gates.at(gates.recurrent, d, t)[(g * H + u) * P + b] = recurrent[g];
+    if (Cell::kSeparateInput && d == 0) gates.at(gates.input, 0, t)[(g * H + u) * P + b] = input[g];
   }
 }
 
 template <class T>
-__global__ void carry_step(T* carry, SparseMatrix<T> weight, const T* gates, int64_t hidden, int64_t lanes) {
+__global__ void carry_step(T* carry, Layer<T> layer, SparseMatrix<T> weight, const T* gates, int64_t moving) {
   const int64_t item = this_item();
-  if (item >= hidden * lanes) return;
-  const int64_t b = item % lanes;
-  carry[item] += multiply_column(weight, item / lanes, [&](int64_t row) { return gates[row * lanes + b]; });
+  const int64_t u = item / layer.lanes, b = item % layer.lanes;
+  if (u >= layer.hidden || b >= moving) return;
+  const T sum = multiply_column(weight, u, [&](int64_t row) { return gates[row * layer.lanes + b]; });
+  carry[item] += scaled(layer, sum, b, u);
 }
 
 template <class T>
@@ -158,9 +196,10 @@ struct InputOperand {
 template <class T>
 struct StateOperand {
   const T* states;
-  int64_t stride, lanes;  // numbers from one time step to the next
+  int64_t stride;  // numbers from one time step to the next
+  Layer<T> layer;
   __device__ T operator()(int64_t t, int64_t b, int64_t column) const {
-    return states[t * stride + column * lanes + b];
+    return scaled(layer, states[t * stride + column * layer.lanes + b], b, column);
   }
 };
 
@@ -194,9 +233,10 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
   rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.grad_final, S, B, H, P, pass.carry);
   for (int64_t step = layer.steps * D - 1; step >= 0; --step) {
     const int64_t t = step / D, d = step % D;
-    backward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, gates, step);
-    carry_step<<<blocks_for(H * P), kThreads, 0, stream>>>(pass.carry, layer.recurrent_weight[d],
-                                                           pass.gate_tiles + ((d * layer.steps + t) * R) * P, H, P);
+    const int64_t moving = layer.moving(t);
+    backward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, gates, step, moving);
+    carry_step<<<blocks_for(H * P), kThreads, 0, stream>>>(pass.carry, layer, layer.recurrent_weight[d],
+                                                           pass.gate_tiles + ((d * layer.steps + t) * R) * P, moving);
   }
   lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.carry, S, B, H, P, pass.grad_state);
 
@@ -214,7 +254,7 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
            pass.grad_input_weight);
   for (int64_t d = 0; d < D; ++d) {
     const T* g = pass.gate_tiles + d * layer.steps * R * P;
-    gradient(layer.recurrent_weight[d], g, StateOperand<T>{pass.states + d * S * H * P, D * S * H * P, P},
+    gradient(layer.recurrent_weight[d], g, StateOperand<T>{pass.states + d * S * H * P, D * S * H * P, layer},
              pass.grad_recurrent_weight[d]);
     if (pass.grad_recurrent_bias) {
       bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(g, layer.steps, B, R, P, pass.grad_recurrent_bias + d * R);
@@ -235,33 +275,47 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
 
 template <class Cell, class T>
 __global__ void tangent_step(TangentPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d,
-                             const T* before, T* after) {
+                             int64_t moving, const T* before, T* after) {
   constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
   const Layer<T>& layer = pass.layer;
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, K = pass.vectors;
   const int64_t item = this_item();
   if (item >= B * H * K) return;
   const int64_t k = item % K, u = item / K % H, b = item / K / H, t = step / layer.depth;
-  T active[A], was[S], is[S], recurrent[G], input[G], d_before[S], d_after[S];
+  const bool ends = d == layer.depth - 1;
+  if (b >= moving) {
+    for (int s = 0; s < S; ++s) after[((b * S + s) * H + u) * K + k] = before[((b * S + s) * H + u) * K + k];
+    if (ends && pass.output_tangent) pass.output_tangent[((t * B + b) * H + u) * K + k] = 0;
+    return;
+  }
+  T active[A], was[S], recurrent[G], input[G], d_before[S], d_after[S];
   for (int a = 0; a < A; ++a) active[a] = pass.activations[((step * A + a) * H + u) * P + b];
   for (int s = 0; s < S; ++s) {
     was[s] = pass.states[((step * S + s) * H + u) * P + b];
-    is[s] = pass.states[(((step + 1) * S + s) * H + u) * P + b];
     d_before[s] = before[((b * S + s) * H + u) * K + k];
   }
   const T* h = before + b * S * H * K + k;
   for (int g = 0; g < G; ++g) {
     const int64_t row = g * H + u;
-    recurrent[g] = multiply_row(recurrent_weight, row, [&](int64_t column) { return h[column * K]; });
+    recurrent[g] =
+        multiply_row(recurrent_weight, row, [&](int64_t column) { return scaled(layer, h[column * K], b, column); });
     input[g] = 0;
     if (d == 0 && pass.input_tangent) {
       const T* x = pass.input_tangent + (t * B + b) * layer.input_size * K + k;
       input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column * K]; });
     }
   }
-  Cell().tangent(active, was, is, recurrent, input, d_before, d_after);
-  for (int s = 0; s < S; ++s) after[((b * S + s) * H + u) * K + k] = d_after[s];
-  if (d == layer.depth - 1 && pass.output_tangent) pass.output_tangent[((t * B + b) * H + u) * K + k] = d_after[0];
+  Cell().tangent(active, was, recurrent, input, d_before, d_after);
+  for (int s = 0; s < S; ++s) {
+    if (layer.hold) {
+      T* start = pass.start + ((b * S + s) * H + u) * pass.vector_lanes + k;
+      if (d == 0) *start = d_before[s];
+      const T hold = layer.hold[((t * S + s) * B + b) * H + u];
+      if (ends) d_after[s] = hold * *start + (1 - hold) * d_after[s];
+    }
+    after[((b * S + s) * H + u) * K + k] = d_after[s];
+  }
+  if (ends && pass.output_tangent) pass.output_tangent[((t * B + b) * H + u) * K + k] = d_after[0];
 }
 
 template <class Cell, class T>
@@ -274,7 +328,7 @@ cudaError_t Recurrent<Cell, T>::tangent(const TangentPass<T>& pass, cudaStream_t
     T* after = step == steps - 1 ? pass.final_tangent : buffers[step % 2];
     const int64_t d = step % layer.depth;
     tangent_step<Cell><<<blocks_for(layer.batch * layer.hidden * pass.vectors), kThreads, 0, stream>>>(
-        pass, layer.recurrent_weight[d], step, d, before, after);
+        pass, layer.recurrent_weight[d], step, d, layer.moving(step / layer.depth), before, after);
     before = after;
   }
   return cudaGetLastError();

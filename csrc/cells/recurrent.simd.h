@@ -57,6 +57,15 @@ static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t la
   }
 }
 
+// Lanes from `moving` on, where `lane` is the first of v's, become those of `kept`.
+template <class T, int N>
+LSH_INLINE void keep_from(Vector<T, N>& v, const Vector<T, N>& kept, int64_t lane, int64_t moving) {
+  if (lane + N <= moving) return;
+  for (int i = 0; i < N; ++i) {
+    if (lane + i >= moving) v[i] = kept[i];
+  }
+}
+
 template <class Cell, class T>
 struct Recurrent {
   static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
@@ -81,6 +90,12 @@ struct Recurrent {
     for (int s = 0; s < S; ++s) {
       rows_to_lanes(pass.state + s * layer.batch * H, layer.batch, H, P, pass.states + s * H * P, units);
     }
+    if (layer.state_scale) {
+      load_scale(layer, units);
+      for (int64_t i = units.begin * P; i < units.end * P; ++i) {
+        pass.operand[i] = pass.states[i] * layer.scale_lanes[i];
+      }
+    }
     const Range own_tiles = share(worker, layer.tiling.tiles);
     sequence_to_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, own_tiles.begin, own_tiles.end);
     wait_for_team(worker);
@@ -95,6 +110,7 @@ struct Recurrent {
           }
         }
       }
+      load_hold(layer, t, units);
       for (int64_t d = 0; d < layer.depth; ++d) {
         const int64_t step = t * layer.depth + d;
         const T* projected = d == 0 ? pass.projected_tile + in_tile * layer.batch : nullptr;
@@ -102,7 +118,11 @@ struct Recurrent {
         wait_for_team(worker);
       }
       const T* next = pass.states + (t + 1) * layer.depth * S * H * P;
-      lanes_to_rows(next, layer.batch, H, P, pass.output + t * layer.batch * H, units);
+      T* output = pass.output + t * layer.batch * H;
+      lanes_to_rows(next, layer.moving(t), H, P, output, units);
+      for (int64_t b = layer.moving(t); b < layer.batch; ++b) {
+        for (int64_t u = units.begin; u < units.end; ++u) output[b * H + u] = 0;
+      }
     }
     const T* last = pass.states + layer.steps * layer.depth * S * H * P;
     for (int s = 0; s < S; ++s) {
@@ -113,15 +133,20 @@ struct Recurrent {
   static void forward_units(const ForwardPass<T>& pass, int64_t step, int64_t d, const T* projected, Range units) {
     const Layer<T>& layer = pass.layer;
     const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
+    const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
     const T* state = pass.states + step * S * H * P;
+    const T* start = pass.states + t * layer.depth * S * H * P;
+    const T* operand = pass.operand ? pass.operand + step % 2 * H * P : state;
     T* next = pass.states + (step + 1) * S * H * P;
+    T* next_operand = pass.operand ? pass.operand + (step + 1) % 2 * H * P : nullptr;
+    const bool mixes = layer.hold && d == layer.depth - 1;
     T* activation = pass.activations + step * A * H * P;
     alignas(64) T sums[G][kSlice];
     for (int64_t u = units.begin; u < units.end; ++u) {
-      for (int64_t slice = 0; slice < P; slice += kSlice) {
-        const int64_t width = P - slice < kSlice ? P - slice : kSlice;
+      for (int64_t slice = 0; slice < most; slice += kSlice) {
+        const int64_t width = most - slice < kSlice ? most - slice : kSlice;
         for (int g = 0; g < G; ++g) {
-          multiply<T>(layer.recurrent_weight[d], g * H + u, state + slice, P, width, sums[g]);
+          multiply<T>(layer.recurrent_weight[d], g * H + u, operand + slice, P, width, sums[g]);
         }
         for_lanes<T>(width, [&]<int N>(int64_t at) {
           using V = Vector<T, N>;
@@ -136,10 +161,46 @@ struct Recurrent {
           }
           for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
           Cell::forward(recurrent, input, before, active, after);
-          for (int a = 0; a < A; ++a) store<T, N>(activation + (a * H + u) * P + lane, active[a]);
-          for (int s = 0; s < S; ++s) store<T, N>(next + (s * H + u) * P + lane, after[s]);
+          for (int a = 0; a < A; ++a) {
+            if (layer.batch_sizes) keep_from<T, N>(active[a], V{}, lane, moving);
+            store<T, N>(activation + (a * H + u) * P + lane, active[a]);
+          }
+          for (int s = 0; s < S; ++s) {
+            const int64_t at_state = (s * H + u) * P + lane;
+            if (mixes) {
+              const V hold = load<T, N>(layer.hold_lanes + at_state);
+              after[s] = hold * load<T, N>(start + at_state) + (1 - hold) * after[s];
+            }
+            if (layer.batch_sizes) keep_from<T, N>(after[s], before[s], lane, moving);
+            store<T, N>(next + at_state, after[s]);
+          }
+          if (next_operand) {
+            store<T, N>(next_operand + u * P + lane, after[0] * load<T, N>(layer.scale_lanes + u * P + lane));
+          }
         });
       }
+      for (int64_t lane = most; lane < P; ++lane) {
+        for (int a = 0; a < A; ++a) activation[(a * H + u) * P + lane] = 0;
+        for (int s = 0; s < S; ++s) next[(s * H + u) * P + lane] = state[(s * H + u) * P + lane];
+        if (next_operand) next_operand[u * P + lane] = operand[u * P + lane];
+      }
+    }
+  }
+
+  // Lanes that time step t computes: its moving items, to the next multiple of 4.
+  static int64_t lanes_of(const Layer<T>& layer, int64_t t) { return (layer.moving(t) + 3) / 4 * 4; }
+
+  static void load_hold(const Layer<T>& layer, int64_t t, Range units) {
+    if (!layer.hold) return;
+    const int64_t B = layer.batch, H = layer.hidden, P = layer.lanes;
+    for (int s = 0; s < S; ++s) {
+      rows_to_lanes(layer.hold + (t * S + s) * B * H, B, H, P, layer.hold_lanes + s * H * P, units);
+    }
+  }
+
+  static void load_scale(const Layer<T>& layer, Range units) {
+    if (layer.state_scale) {
+      rows_to_lanes(layer.state_scale, layer.batch, layer.hidden, layer.lanes, layer.scale_lanes, units);
     }
   }
 
@@ -159,27 +220,31 @@ struct Recurrent {
         for (int64_t i = units.begin * P; i < units.end * P; ++i) carry[i] = 0;
       }
     }
+    load_scale(layer, units);
     prepare_tiles(pass, worker, units);
+    add_grad_output(pass, layer.steps - 1, units);
 
     for (int64_t step = layer.steps * layer.depth - 1; step >= 0; --step) {
       const int64_t t = step / layer.depth, d = step % layer.depth;
+      const int64_t most = lanes_of(layer, t);
       T* gates = pass.step_gates + (step % 2) * G * H * P;
+      if (d == layer.depth - 1) load_hold(layer, t, units);
       backward_units(pass, step, gates, units);
       wait_for_team(worker);
-      const bool last_of_step = d == 0 && t > 0;
-      const T* grad_output = last_of_step && pass.grad_output ? pass.grad_output + (t - 1) * B * H : nullptr;
       alignas(64) T sums[kSlice];
       for (int64_t u = units.begin; u < units.end; ++u) {
-        for (int64_t slice = 0; slice < P; slice += kSlice) {
-          const int64_t width = P - slice < kSlice ? P - slice : kSlice;
+        for (int64_t slice = 0; slice < most; slice += kSlice) {
+          const int64_t width = most - slice < kSlice ? most - slice : kSlice;
           multiply_transposed<T>(layer.recurrent_weight[d], u, gates + slice, P, width, sums);
           T* carry = pass.carry + u * P + slice;
+          if (layer.state_scale) {
+            const T* scale = layer.scale_lanes + u * P + slice;
+            for (int64_t lane = 0; lane < width; ++lane) sums[lane] *= scale[lane];
+          }
           for (int64_t lane = 0; lane < width; ++lane) carry[lane] += sums[lane];
         }
-        if (grad_output) {
-          for (int64_t b = 0; b < B; ++b) pass.carry[u * P + b] += grad_output[b * H + u];
-        }
       }
+      if (d == 0 && t > 0) add_grad_output(pass, t - 1, units);
     }
     for (int s = 0; s < S; ++s) {
       lanes_to_rows(pass.carry + s * H * P, B, H, P, pass.grad_state + s * B * H, units);
@@ -213,6 +278,9 @@ struct Recurrent {
             if (t >= layer.steps) break;
             const T* state = pass.states + (t * layer.depth + d) * S * H * P + u * P;
             for (int64_t b = 0; b < B; ++b) states[u * L + j * B + b] = state[b];
+            if (layer.state_scale) {
+              for (int64_t b = 0; b < B; ++b) states[u * L + j * B + b] *= layer.scale_lanes[u * P + b];
+            }
           }
           const int64_t left = layer.steps - first;
           const int64_t used = (left < layer.tiling.steps_per_tile ? left : layer.tiling.steps_per_tile) * B;
@@ -227,12 +295,14 @@ struct Recurrent {
         }
       }
     }
-    const T* grad_output = pass.grad_output;
-    if (grad_output) {
-      grad_output += (layer.steps - 1) * B * H;
-      for (int64_t u = units.begin; u < units.end; ++u) {
-        for (int64_t b = 0; b < B; ++b) pass.carry[u * P + b] += grad_output[b * H + u];
-      }
+  }
+
+  static void add_grad_output(const BackwardPass<T>& pass, int64_t t, Range units) {
+    if (!pass.grad_output) return;
+    const int64_t H = pass.layer.hidden, P = pass.layer.lanes;
+    const T* grad_output = pass.grad_output + t * pass.layer.batch * H;
+    for (int64_t u = units.begin; u < units.end; ++u) {
+      for (int64_t b = 0; b < pass.layer.moving(t); ++b) pass.carry[u * P + b] += grad_output[b * H + u];
     }
   }
 
@@ -242,25 +312,40 @@ struct Recurrent {
     const int64_t t = step / layer.depth, d = step % layer.depth;
     const int64_t tile = t / layer.tiling.steps_per_tile;
     const int64_t first_lane = t % layer.tiling.steps_per_tile * B;
+    const int64_t moving = layer.moving(t);
+    const bool mixes = layer.hold && d == layer.depth - 1, begins = layer.hold && d == 0;
     const T* activation = pass.activations + step * A * H * P;
     const T* state = pass.states + step * S * H * P;
-    const T* next = state + S * H * P;
     T* gate_tile = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L + first_lane;
     T* input_gate_tile = pass.input_gate_tiles + tile * G * H * L + first_lane;
     for (int64_t u = units.begin; u < units.end; ++u) {
       for_lanes<T>(P, [&]<int N>(int64_t lane) {
         using V = Vector<T, N>;
-        V active[A], before[S], after[S], grad_next[S], recurrent[G], input[G], grad_before[S];
+        V active[A], before[S], grad_next[S], kept[S], recurrent[G], input[G]{}, grad_before[S];
         for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
         for (int s = 0; s < S; ++s) {
           before[s] = load<T, N>(state + (s * H + u) * P + lane);
-          after[s] = load<T, N>(next + (s * H + u) * P + lane);
-          grad_next[s] = load<T, N>(pass.carry + (s * H + u) * P + lane);
+          kept[s] = grad_next[s] = load<T, N>(pass.carry + (s * H + u) * P + lane);
+          if (mixes) {
+            const V hold = load<T, N>(layer.hold_lanes + (s * H + u) * P + lane);
+            V held = hold * grad_next[s];
+            if (layer.batch_sizes) keep_from<T, N>(held, V{}, lane, moving);
+            store<T, N>(pass.held + (s * H + u) * P + lane, held);
+            grad_next[s] *= 1 - hold;
+          }
         }
-        Cell::backward(active, before, after, grad_next, recurrent, input, grad_before);
-        for (int s = 0; s < S; ++s) store<T, N>(pass.carry + (s * H + u) * P + lane, grad_before[s]);
+        Cell::backward(active, before, grad_next, recurrent, input, grad_before);
+        for (int s = 0; s < S; ++s) {
+          if (begins) grad_before[s] += load<T, N>(pass.held + (s * H + u) * P + lane);
+          if (layer.batch_sizes) keep_from<T, N>(grad_before[s], kept[s], lane, moving);
+          store<T, N>(pass.carry + (s * H + u) * P + lane, grad_before[s]);
+        }
         for (int g = 0; g < G; ++g) {
           const int64_t row = g * H + u;
+          if (layer.batch_sizes) {
+            keep_from<T, N>(recurrent[g], V{}, lane, moving);
+            keep_from<T, N>(input[g], V{}, lane, moving);
+          }
           store<T, N>(gates + row * P + lane, recurrent[g]);
           if (lane < B) store_lanes<T, N>(gate_tile + row * L, lane, B, recurrent[g]);
           if (Cell::kSeparateInput && d == 0 && lane < B) {
@@ -331,6 +416,14 @@ struct Recurrent {
       for (int s = 0; s < S; ++s) {
         copy_rows(pass.tangent + (b * S + s) * H * K, K, pass.current + ((b * 2) * S + s) * H * Q, Q, units);
       }
+      if (layer.state_scale) {
+        for (int64_t u = units.begin; u < units.end; ++u) {
+          const T scale = layer.state_scale[b * H + u];
+          for (int64_t k = 0; k < Q; ++k) {
+            pass.operand[(b * 2 * H + u) * Q + k] = scale * pass.current[(b * 2 * S * H + u) * Q + k];
+          }
+        }
+      }
     }
     for (int64_t t = 0; t < layer.steps; ++t) {
       if (pass.input_tangent) {
@@ -349,7 +442,8 @@ struct Recurrent {
       if (pass.output_tangent) {
         for (int64_t b = 0; b < B; ++b) {
           const T* now = pass.current + (b * 2 + (t + 1) * layer.depth % 2) * S * H * Q;
-          copy_rows(now, Q, pass.output_tangent + (t * B + b) * H * K, K, units);
+          T* output = pass.output_tangent + (t * B + b) * H * K;
+          copy_rows(now, b < layer.moving(t) ? Q : 0, output, K, units);
         }
       }
     }
@@ -375,9 +469,17 @@ struct Recurrent {
     const int64_t H = layer.hidden, P = layer.lanes, Q = pass.vector_lanes;
     const T* activation = pass.activations + step * A * H * P;
     const T* state = pass.states + step * S * H * P;
-    const T* next = state + S * H * P;
+    const int64_t t = step / layer.depth;
     const T* before = pass.current + (b * 2 + step % 2) * S * H * Q;
+    const T* operand = pass.operand ? pass.operand + (b * 2 + step % 2) * H * Q : before;
     T* after = pass.current + (b * 2 + (step + 1) % 2) * S * H * Q;
+    T* next_operand = pass.operand ? pass.operand + (b * 2 + (step + 1) % 2) * H * Q : nullptr;
+    T* start = pass.start ? pass.start + b * S * H * Q : nullptr;
+    if (b >= layer.moving(t)) {
+      for (int s = 0; s < S; ++s) copy_rows(before + s * H * Q, Q, after + s * H * Q, Q, units);
+      if (next_operand) copy_rows(operand, Q, next_operand, Q, units);
+      return;
+    }
     const T* x = d == 0 && pass.input_tangent ? pass.input_lanes + b * layer.input_size * Q : nullptr;
     alignas(64) T recurrent_sums[G][kSlice];
     alignas(64) T input_sums[G][kSlice];
@@ -385,24 +487,34 @@ struct Recurrent {
       for (int64_t slice = 0; slice < Q; slice += kSlice) {
         const int64_t width = Q - slice < kSlice ? Q - slice : kSlice;
         for (int g = 0; g < G; ++g) {
-          multiply<T>(layer.recurrent_weight[d], g * H + u, before + slice, Q, width, recurrent_sums[g]);
+          multiply<T>(layer.recurrent_weight[d], g * H + u, operand + slice, Q, width, recurrent_sums[g]);
           if (x) multiply<T>(layer.input_weight, g * H + u, x + slice, Q, width, input_sums[g]);
         }
         for_lanes<T>(width, [&]<int N>(int64_t at) {
           using V = Vector<T, N>;
-          V active[A], was[S], is[S], recurrent[G], input[G], d_before[S], d_after[S];
+          V active[A], was[S], recurrent[G], input[G], d_before[S], d_after[S];
           for (int a = 0; a < A; ++a) active[a] = splat<T, N>(activation[(a * H + u) * P + b]);
           for (int s = 0; s < S; ++s) {
             was[s] = splat<T, N>(state[(s * H + u) * P + b]);
-            is[s] = splat<T, N>(next[(s * H + u) * P + b]);
             d_before[s] = load<T, N>(before + (s * H + u) * Q + slice + at);
           }
           for (int g = 0; g < G; ++g) {
             recurrent[g] = load<T, N>(recurrent_sums[g] + at);
             input[g] = x ? load<T, N>(input_sums[g] + at) : V{};
           }
-          Cell::tangent(active, was, is, recurrent, input, d_before, d_after);
-          for (int s = 0; s < S; ++s) store<T, N>(after + (s * H + u) * Q + slice + at, d_after[s]);
+          Cell::tangent(active, was, recurrent, input, d_before, d_after);
+          for (int s = 0; s < S; ++s) {
+            const int64_t at_state = (s * H + u) * Q + slice + at;
+            if (start && d == 0) store<T, N>(start + at_state, d_before[s]);
+            if (start && d == layer.depth - 1) {
+              const T hold = layer.hold[((t * S + s) * layer.batch + b) * H + u];
+              d_after[s] = hold * load<T, N>(start + at_state) + (1 - hold) * d_after[s];
+            }
+            store<T, N>(after + at_state, d_after[s]);
+          }
+          if (next_operand) {
+            store<T, N>(next_operand + u * Q + slice + at, layer.state_scale[b * H + u] * d_after[0]);
+          }
         });
       }
     }

@@ -1,8 +1,8 @@
 // The ops of a recurrent layer, for any cell and any device: checks, allocation, and the call of the kernels.
 //
-//   forward   (input, state, weights, patterns, biases)          -> (output, final_state, activations, states)
-//   backward  (grad_output, grad_final, input, trajectory, …)    -> gradients of everything forward took
-//   tangent   (tangent, input_tangent, trajectory, …)            -> (output_tangent, final_tangent): J · Q, J not
+//   forward   (input, state, layer)                                 -> (output, final_state, activations, states)
+//   backward  (grad_output, grad_final, input, trajectory, layer)   -> gradients of everything forward took
+//   tangent   (tangent, input_tangent, trajectory, layer)           -> (output_tangent, final_tangent): J · Q, J not
 //   formed
 //
 // A Backend says how a pattern is viewed and how a pass is run: by a team of workers at a SIMD level
@@ -28,6 +28,16 @@ struct LayerSizes {
   int64_t steps, batch, input_size, hidden, depth, lanes;
 };
 
+// The tensors of a layer, as every op is given them (recurrence.h has their shapes).
+struct LayerTensors {
+  OptionalTensor weight_ih;
+  Tensors weight_hh;
+  OptionalTensor pattern_ih;
+  Tensors pattern_hh;
+  OptionalTensor bias_ih, bias_hh;
+  OptionalTensor batch_sizes, hold, state_scale;
+};
+
 inline int64_t round_to_four(int64_t n) { return (n + 3) / 4 * 4; }
 
 template <class Backend, class Table>
@@ -40,10 +50,18 @@ struct RecurrentOp {
     Tensors kept;
   };
 
+  // The numbers of an operand that may be absent; throws unless it fits.
+  template <class T>
+  static const T* optional_operand(const OptionalTensor& tensor, std::initializer_list<int64_t> shape,
+                                   const Tensor& reference, const char* name, const char* reference_name = "input") {
+    if (!tensor) return nullptr;
+    check_shape(*tensor, shape, name);
+    return static_cast<const T*>(check_operand(*tensor, reference, name, reference_name).const_data_ptr());
+  }
+
   template <class T>
   static Prepared<T> prepare(const Table& cell, const LayerSizes& n, const Tensor& reference,
-                             const OptionalTensor& weight_ih, const Tensors& weight_hh,
-                             const OptionalTensor& pattern_ih, const Tensors& pattern_hh, bool by_columns) {
+                             const LayerTensors& tensors, bool by_columns) {
     Prepared<T> prepared{};
     Layer<T>& layer = prepared.layer;
     layer.steps = n.steps;
@@ -54,58 +72,70 @@ struct RecurrentOp {
     layer.depth = n.depth;
     layer.tiling = lane_tiles(n.steps, n.batch);
     const int64_t rows = cell.gates * n.hidden;
-    if (weight_ih) {
-      layer.input_weight = prepare_matrix<T, Backend>(*weight_ih, *pattern_ih, rows, n.input_size, reference,
-                                                      "weight_ih", "pattern_ih", by_columns, prepared.kept);
+    if (tensors.weight_ih) {
+      layer.input_weight = prepare_matrix<T, Backend>(*tensors.weight_ih, *tensors.pattern_ih, rows, n.input_size,
+                                                      reference, "weight_ih", "pattern_ih", by_columns, prepared.kept);
     }
     for (int64_t d = 0; d < n.depth; ++d) {
-      prepared.recurrent.push_back(prepare_matrix<T, Backend>(weight_hh[d], pattern_hh[d], rows, n.hidden, reference,
-                                                              "weight_hh", "pattern_hh", by_columns, prepared.kept));
+      prepared.recurrent.push_back(prepare_matrix<T, Backend>(tensors.weight_hh[d], tensors.pattern_hh[d], rows,
+                                                              n.hidden, reference, "weight_hh", "pattern_hh",
+                                                              by_columns, prepared.kept));
     }
     layer.recurrent_weight = prepared.recurrent.data();
+    layer.input_bias = optional_operand<T>(tensors.bias_ih, {rows}, reference, "bias_ih");
+    layer.recurrent_bias = optional_operand<T>(tensors.bias_hh, {n.depth, rows}, reference, "bias_hh");
+    layer.batch_sizes = checked_batch_sizes(n, tensors.batch_sizes);
+    layer.hold = optional_operand<T>(tensors.hold, {n.steps, cell.states, n.batch, n.hidden}, reference, "hold");
+    layer.state_scale = optional_operand<T>(tensors.state_scale, {n.batch, n.hidden}, reference, "state_scale");
+    if (layer.hold) layer.hold_lanes = workspace<T>(reference, prepared.kept, {cell.states, n.hidden, n.lanes});
+    if (layer.state_scale) layer.scale_lanes = workspace<T>(reference, prepared.kept, {n.hidden, n.lanes});
     return prepared;
   }
 
   // Sizes from the tensors that every pass has; throws where they contradict each other.
   static LayerSizes sizes(const Table& cell, int64_t steps, int64_t batch, int64_t hidden, int64_t input_size,
-                          const Tensors& weight_hh, const Tensors& pattern_hh) {
-    STD_TORCH_CHECK(!weight_hh.empty() && weight_hh.size() == pattern_hh.size(),
-                    "weight_hh and pattern_hh must be lists of one length, at least 1, got ", weight_hh.size(), " and ",
-                    pattern_hh.size());
+                          const LayerTensors& tensors) {
+    const size_t depth = tensors.weight_hh.size();
+    STD_TORCH_CHECK(depth > 0 && depth == tensors.pattern_hh.size(),
+                    "weight_hh and pattern_hh must be lists of one length, at least 1, got ", depth, " and ",
+                    tensors.pattern_hh.size());
     STD_TORCH_CHECK(steps >= 1, "input must have at least one time step");
     STD_TORCH_CHECK(hidden >= 1, "state must have at least one unit");
     STD_TORCH_CHECK(hidden < (int64_t(1) << 31) / cell.gates, "hidden size must be below 2**31 / gates, got ", hidden);
-    return {steps, batch, input_size, hidden, int64_t(weight_hh.size()), round_to_four(batch)};
+    return {steps, batch, input_size, hidden, int64_t(depth), round_to_four(batch)};
+  }
+
+  // Batch sizes live on the CPU for every device, as those of a PackedSequence do: launches are cut to them.
+  static const int64_t* checked_batch_sizes(const LayerSizes& n, const OptionalTensor& batch_sizes) {
+    if (!batch_sizes) return nullptr;
+    check_shape(*batch_sizes, {n.steps}, "batch_sizes");
+    STD_TORCH_CHECK(batch_sizes->scalar_type() == ScalarType::Long && batch_sizes->is_cpu(),
+                    "batch_sizes must be int64 on the CPU, got ", dtype_name(batch_sizes->scalar_type()),
+                    batch_sizes->is_cpu() ? "" : " on another device");
+    STD_TORCH_CHECK(batch_sizes->is_contiguous(), "batch_sizes must be contiguous");
+    const int64_t* sizes = batch_sizes->const_data_ptr<int64_t>();
+    for (int64_t t = 0; t < n.steps; ++t) {
+      STD_TORCH_CHECK(sizes[t] >= 0 && sizes[t] <= n.batch, "batch_sizes must be in [0, ", n.batch, "], got ",
+                      sizes[t]);
+    }
+    return sizes;
   }
 
   // ---------------------------------------------------------------------------------------------------- forward
 
   template <class T>
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward_as(const Table& cell, const Tensor& input,
-                                                               const Tensor& state, const Tensor& weight_ih,
-                                                               const Tensors& weight_hh, const Tensor& pattern_ih,
-                                                               const Tensors& pattern_hh, const OptionalTensor& bias_ih,
-                                                               const OptionalTensor& bias_hh) {
-    const LayerSizes n = sizes(cell, input.size(0), input.size(1), state.size(2), input.size(2), weight_hh, pattern_hh);
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Table& cell, const Tensor& input, const Tensor& state,
+                                                            const LayerTensors& tensors) {
+    const LayerSizes n = sizes(cell, input.size(0), input.size(1), state.size(2), input.size(2), tensors);
     const int64_t rows = cell.gates * n.hidden;
     check_shape(state, {cell.states, n.batch, n.hidden}, "state");
     check_operand(state, input, "state", "input");
-    Prepared<T> prepared = prepare<T>(cell, n, input, weight_ih, weight_hh, pattern_ih, pattern_hh, false);
-    ForwardPass<T> pass{};
-    if (bias_ih) {
-      check_shape(*bias_ih, {rows}, "bias_ih");
-      prepared.layer.input_bias =
-          static_cast<const T*>(check_operand(*bias_ih, input, "bias_ih", "input").const_data_ptr());
-    }
-    if (bias_hh) {
-      check_shape(*bias_hh, {n.depth, rows}, "bias_hh");
-      prepared.layer.recurrent_bias =
-          static_cast<const T*>(check_operand(*bias_hh, input, "bias_hh", "input").const_data_ptr());
-    }
+    Prepared<T> prepared = prepare<T>(cell, n, input, tensors, false);
     Tensor output = empty_like(input, {n.steps, n.batch, n.hidden});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
     Tensor activations = empty_like(input, {n.steps * n.depth, cell.activations, n.hidden, n.lanes});
     Tensor states = empty_like(input, {n.steps * n.depth + 1, cell.states, n.hidden, n.lanes});
+    ForwardPass<T> pass{};
     pass.layer = prepared.layer;
     pass.input = static_cast<const T*>(input.const_data_ptr());
     pass.state = static_cast<const T*>(state.const_data_ptr());
@@ -116,21 +146,9 @@ struct RecurrentOp {
     const LaneTiles& tiling = pass.layer.tiling;
     pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
     pass.projected_tile = workspace<T>(input, prepared.kept, {rows, tiling.lanes});
+    if (pass.layer.state_scale) pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, n.lanes});
     if (n.batch > 0) Backend::run(cell, pass, input);
     return {output, final_state, activations, states};
-  }
-
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Table& cell, const Tensor& input, const Tensor& state,
-                                                            const Tensor& weight_ih, const Tensors& weight_hh,
-                                                            const Tensor& pattern_ih, const Tensors& pattern_hh,
-                                                            const OptionalTensor& bias_ih,
-                                                            const OptionalTensor& bias_hh) {
-    check_dimensions(input, 3, "input");
-    check_dimensions(state, 3, "state");
-    check_floating(input, "input");
-    STD_TORCH_CHECK(input.is_contiguous(), "input must be contiguous");
-    const auto run = input.scalar_type() == ScalarType::Float ? &forward_as<float> : &forward_as<double>;
-    return run(cell, input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh);
   }
 
   // --------------------------------------------------------------------------------------------------- backward
@@ -146,53 +164,44 @@ struct RecurrentOp {
   }
 
   template <class T>
-  static Gradients backward_as(const Table& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
-                               const Tensor& input, const Tensor& activations, const Tensor& states,
-                               const Tensor& weight_ih, const Tensors& weight_hh, const Tensor& pattern_ih,
-                               const Tensors& pattern_hh, bool bias, bool input_gradient, bool dense_gradient) {
-    const LayerSizes n =
-        sizes(cell, input.size(0), input.size(1), states.size(2), input.size(2), weight_hh, pattern_hh);
+  static Gradients backward(const Table& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
+                            const Tensor& input, const Tensor& activations, const Tensor& states,
+                            const LayerTensors& tensors, bool input_gradient, bool dense_gradient) {
+    const LayerSizes n = sizes(cell, input.size(0), input.size(1), states.size(2), input.size(2), tensors);
     const int64_t rows = cell.gates * n.hidden;
     check_trajectory(cell, n, activations, states, input);
-    Prepared<T> prepared = prepare<T>(cell, n, input, weight_ih, weight_hh, pattern_ih, pattern_hh, true);
+    Prepared<T> prepared = prepare<T>(cell, n, input, tensors, true);
     BackwardPass<T> pass{};
     pass.layer = prepared.layer;
     pass.input = static_cast<const T*>(input.const_data_ptr());
     pass.activations = static_cast<const T*>(activations.const_data_ptr());
     pass.states = static_cast<const T*>(states.const_data_ptr());
-    if (grad_output) {
-      check_shape(*grad_output, {n.steps, n.batch, n.hidden}, "grad_output");
-      pass.grad_output =
-          static_cast<const T*>(check_operand(*grad_output, input, "grad_output", "input").const_data_ptr());
-    }
-    if (grad_final) {
-      check_shape(*grad_final, {cell.states, n.batch, n.hidden}, "grad_final");
-      pass.grad_final =
-          static_cast<const T*>(check_operand(*grad_final, input, "grad_final", "input").const_data_ptr());
-    }
+    pass.grad_output = optional_operand<T>(grad_output, {n.steps, n.batch, n.hidden}, input, "grad_output");
+    pass.grad_final = optional_operand<T>(grad_final, {cell.states, n.batch, n.hidden}, input, "grad_final");
     Tensor grad_input = empty_like(input, {input_gradient ? n.steps : 0, n.batch, n.input_size});
     Tensor grad_state = empty_like(input, {cell.states, n.batch, n.hidden});
-    Tensor grad_weight_ih = empty_gradient(weight_ih, rows, n.input_size, dense_gradient);
+    Tensor grad_weight_ih = empty_gradient(*tensors.weight_ih, rows, n.input_size, dense_gradient);
     Tensors grad_weight_hh;
     std::vector<T*> grad_pointers;
     for (int64_t d = 0; d < n.depth; ++d) {
-      grad_weight_hh.push_back(empty_gradient(weight_hh[d], rows, n.hidden, dense_gradient));
+      grad_weight_hh.push_back(empty_gradient(tensors.weight_hh[d], rows, n.hidden, dense_gradient));
       grad_pointers.push_back(static_cast<T*>(grad_weight_hh[d].mutable_data_ptr()));
     }
-    Tensor grad_bias_ih = empty_like(input, {bias ? rows : 0});
-    Tensor grad_bias_hh = empty_like(input, {bias ? n.depth : 0, rows});
+    Tensor grad_bias_ih = empty_like(input, {tensors.bias_ih ? rows : 0});
+    Tensor grad_bias_hh = empty_like(input, {tensors.bias_hh ? n.depth : 0, rows});
     pass.grad_input = input_gradient ? static_cast<T*>(grad_input.mutable_data_ptr()) : nullptr;
     pass.grad_state = static_cast<T*>(grad_state.mutable_data_ptr());
     pass.grad_input_weight = static_cast<T*>(grad_weight_ih.mutable_data_ptr());
     pass.grad_recurrent_weight = grad_pointers.data();
-    pass.grad_input_bias = bias ? static_cast<T*>(grad_bias_ih.mutable_data_ptr()) : nullptr;
-    pass.grad_recurrent_bias = bias ? static_cast<T*>(grad_bias_hh.mutable_data_ptr()) : nullptr;
+    pass.grad_input_bias = tensors.bias_ih ? static_cast<T*>(grad_bias_ih.mutable_data_ptr()) : nullptr;
+    pass.grad_recurrent_bias = tensors.bias_hh ? static_cast<T*>(grad_bias_hh.mutable_data_ptr()) : nullptr;
     pass.dense_gradient = dense_gradient;
 
     const LaneTiles& tiling = pass.layer.tiling;
     Tensors& kept = prepared.kept;
     pass.step_gates = workspace<T>(input, kept, {2, rows, n.lanes});
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
+    if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
     pass.state_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, n.hidden, tiling.lanes});
     // lanes of all steps together: in tiles on the CPU, step by step on a device
@@ -201,7 +210,7 @@ struct RecurrentOp {
     pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, all_lanes}) : pass.gate_tiles;
     Tensor columns;
     if (dense_gradient) {
-      columns = Backend::counting(n.input_size > n.hidden ? n.input_size : n.hidden, pattern_ih);
+      columns = Backend::counting(std::max(n.input_size, n.hidden), *tensors.pattern_ih);
       pass.every_column = columns.const_data_ptr<int32_t>();
     }
     if (n.batch > 0) {
@@ -213,38 +222,23 @@ struct RecurrentOp {
     return {grad_input, grad_state, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh};
   }
 
-  static Gradients backward(const Table& cell, const OptionalTensor& grad_output, const OptionalTensor& grad_final,
-                            const Tensor& input, const Tensor& activations, const Tensor& states,
-                            const Tensor& weight_ih, const Tensors& weight_hh, const Tensor& pattern_ih,
-                            const Tensors& pattern_hh, bool bias, bool input_gradient, bool dense_gradient) {
-    check_dimensions(input, 3, "input");
-    check_dimensions(states, 4, "states");
-    check_floating(input, "input");
-    STD_TORCH_CHECK(input.is_contiguous(), "input must be contiguous");
-    const auto run = input.scalar_type() == ScalarType::Float ? &backward_as<float> : &backward_as<double>;
-    return run(cell, grad_output, grad_final, input, activations, states, weight_ih, weight_hh, pattern_ih, pattern_hh,
-               bias, input_gradient, dense_gradient);
-  }
-
   // ---------------------------------------------------------------------------------------------------- tangent
 
   template <class T>
-  static std::tuple<Tensor, Tensor> tangent_as(const Table& cell, const Tensor& tangent,
-                                               const OptionalTensor& input_tangent, const Tensor& activations,
-                                               const Tensor& states, const OptionalTensor& weight_ih,
-                                               const Tensors& weight_hh, const OptionalTensor& pattern_ih,
-                                               const Tensors& pattern_hh, bool outputs) {
-    const int64_t depth = int64_t(weight_hh.size());
+  static std::tuple<Tensor, Tensor> tangent(const Table& cell, const Tensor& tangent,
+                                            const OptionalTensor& input_tangent, const Tensor& activations,
+                                            const Tensor& states, LayerTensors tensors, bool outputs) {
+    const int64_t depth = int64_t(tensors.weight_hh.size());
     const int64_t steps = depth > 0 ? activations.size(0) / depth : 0;
     const int64_t batch = tangent.size(0), vectors = tangent.size(3);
     const int64_t input_size = input_tangent ? input_tangent->size(2) : 0;
-    const LayerSizes n = sizes(cell, steps, batch, tangent.size(2), input_size, weight_hh, pattern_hh);
+    const LayerSizes n = sizes(cell, steps, batch, tangent.size(2), input_size, tensors);
     check_shape(tangent, {batch, cell.states, n.hidden, vectors}, "tangent");
     check_trajectory(cell, n, activations, states, tangent);
-    STD_TORCH_CHECK(!input_tangent || (weight_ih && pattern_ih),
+    STD_TORCH_CHECK(!input_tangent || (tensors.weight_ih && tensors.pattern_ih),
                     "input_tangent must come with weight_ih and pattern_ih, got it alone");
-    Prepared<T> prepared = prepare<T>(cell, n, tangent, input_tangent ? weight_ih : std::nullopt, weight_hh, pattern_ih,
-                                      pattern_hh, false);
+    if (!input_tangent) tensors.weight_ih = std::nullopt;
+    Prepared<T> prepared = prepare<T>(cell, n, tangent, tensors, false);
     TangentPass<T> pass{};
     pass.layer = prepared.layer;
     pass.vectors = vectors;
@@ -252,13 +246,13 @@ struct RecurrentOp {
     pass.activations = static_cast<const T*>(activations.const_data_ptr());
     pass.states = static_cast<const T*>(states.const_data_ptr());
     pass.tangent = static_cast<const T*>(tangent.const_data_ptr());
-    pass.current = workspace<T>(tangent, prepared.kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
-    if (input_tangent) {
-      check_shape(*input_tangent, {steps, batch, n.input_size, vectors}, "input_tangent");
-      pass.input_tangent =
-          static_cast<const T*>(check_operand(*input_tangent, tangent, "input_tangent", "tangent").const_data_ptr());
-      pass.input_lanes = workspace<T>(tangent, prepared.kept, {batch, n.input_size, pass.vector_lanes});
-    }
+    Tensors& kept = prepared.kept;
+    pass.current = workspace<T>(tangent, kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
+    if (pass.layer.hold) pass.start = workspace<T>(tangent, kept, {batch, cell.states, n.hidden, pass.vector_lanes});
+    if (pass.layer.state_scale) pass.operand = workspace<T>(tangent, kept, {batch, 2, n.hidden, pass.vector_lanes});
+    pass.input_tangent =
+        optional_operand<T>(input_tangent, {steps, batch, n.input_size, vectors}, tangent, "input_tangent", "tangent");
+    if (input_tangent) pass.input_lanes = workspace<T>(tangent, kept, {batch, n.input_size, pass.vector_lanes});
     Tensor output_tangent = empty_like(tangent, {outputs ? steps : 0, batch, n.hidden, vectors});
     Tensor final_tangent = empty_like(tangent, {batch, cell.states, n.hidden, vectors});
     pass.output_tangent = outputs ? static_cast<T*>(output_tangent.mutable_data_ptr()) : nullptr;
@@ -266,63 +260,78 @@ struct RecurrentOp {
     if (batch > 0 && vectors > 0) Backend::run(cell, pass, tangent);
     return {output_tangent, final_tangent};
   }
-
-  static std::tuple<Tensor, Tensor> tangent(const Table& cell, const Tensor& tangent,
-                                            const OptionalTensor& input_tangent, const Tensor& activations,
-                                            const Tensor& states, const OptionalTensor& weight_ih,
-                                            const Tensors& weight_hh, const OptionalTensor& pattern_ih,
-                                            const Tensors& pattern_hh, bool outputs) {
-    check_dimensions(tangent, 4, "tangent");
-    check_dimensions(activations, 4, "activations");
-    if (input_tangent) check_dimensions(*input_tangent, 4, "input_tangent");
-    check_floating(tangent, "tangent");
-    STD_TORCH_CHECK(tangent.is_contiguous(), "tangent must be contiguous");
-    const auto run = tangent.scalar_type() == ScalarType::Float ? &tangent_as<float> : &tangent_as<double>;
-    return run(cell, tangent, input_tangent, activations, states, weight_ih, weight_hh, pattern_ih, pattern_hh,
-               outputs);
-  }
 };
 
-// The schemas of a cell's three ops. The list of what exists stands in docs/architecture.md.
-#define LSH_CELL_SCHEMAS(m, name)                                                                              \
-  m.def(name                                                                                                   \
-        "_forward(Tensor input, Tensor state, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, "       \
-        "Tensor[] pattern_hh, Tensor? bias_ih, Tensor? bias_hh, bool dense_gradient) "                         \
-        "-> (Tensor, Tensor, Tensor, Tensor)");                                                                \
-  m.def(name                                                                                                   \
-        "_backward(Tensor? grad_output, Tensor? grad_final, Tensor input, Tensor activations, Tensor states, " \
-        "Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, Tensor[] pattern_hh, bool bias, "            \
-        "bool input_gradient, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor[], Tensor, Tensor)");    \
-  m.def(name                                                                                                   \
-        "_tangent(Tensor tangent, Tensor? input_tangent, Tensor activations, Tensor states, "                  \
-        "Tensor? weight_ih, Tensor[] weight_hh, Tensor? pattern_ih, Tensor[] pattern_hh, bool outputs) "       \
-        "-> (Tensor, Tensor)")
+// The schemas of a cell's three ops. The list of what exists stands in docs/architecture.md. The derivative of a
+// backward is taken with respect to everything the forward took, so it is given all of that.
+#define LSH_CELL_SCHEMAS(m, name)                                                                                \
+  m.def(name                                                                                                     \
+        "_forward(Tensor input, Tensor state, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, "         \
+        "Tensor[] pattern_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? batch_sizes, Tensor? hold, "             \
+        "Tensor? state_scale, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor)");                        \
+  m.def(name                                                                                                     \
+        "_backward(Tensor? grad_output, Tensor? grad_final, Tensor input, Tensor state, Tensor activations, "    \
+        "Tensor states, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, Tensor[] pattern_hh, "          \
+        "Tensor? bias_ih, Tensor? bias_hh, Tensor? batch_sizes, Tensor? hold, Tensor? state_scale, "             \
+        "bool input_gradient, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor[], Tensor, Tensor)");      \
+  m.def(name                                                                                                     \
+        "_tangent(Tensor tangent, Tensor? input_tangent, Tensor activations, Tensor states, Tensor? weight_ih, " \
+        "Tensor[] weight_hh, Tensor? pattern_ih, Tensor[] pattern_hh, Tensor? batch_sizes, Tensor? hold, "       \
+        "Tensor? state_scale, bool outputs) -> (Tensor, Tensor)")
 
 // Binds the three ops of the cell whose kernels and constants `table()` gives to a Backend.
 template <class Backend, auto table>
 struct CellOps {
   using Op = RecurrentOp<Backend, std::remove_cvref_t<decltype(table())>>;
 
+  static void check_sequence(const Tensor& tensor, int64_t dimensions, const char* name) {
+    check_dimensions(tensor, dimensions, name);
+    check_floating(tensor, name);
+    STD_TORCH_CHECK(tensor.is_contiguous(), name, " must be contiguous");
+  }
+
   static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor input, Tensor state, Tensor weight_ih,
                                                             Tensors weight_hh, Tensor pattern_ih, Tensors pattern_hh,
                                                             OptionalTensor bias_ih, OptionalTensor bias_hh,
-                                                            bool dense_gradient) {
+                                                            OptionalTensor batch_sizes, OptionalTensor hold,
+                                                            OptionalTensor state_scale, bool dense_gradient) {
+    check_sequence(input, 3, "input");
+    check_dimensions(state, 3, "state");
     check_gradient_form(weight_ih, dense_gradient, "weight_ih");
     for (const Tensor& weight : weight_hh) check_gradient_form(weight, dense_gradient, "weight_hh");
-    return Op::forward(table(), input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh);
+    const auto run =
+        input.scalar_type() == ScalarType::Float ? &Op::template forward<float> : &Op::template forward<double>;
+    return run(table(), input, state,
+               {weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, batch_sizes, hold, state_scale});
   }
-  static typename Op::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final, Tensor input,
+
+  static typename Op::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final, Tensor input, Tensor,
                                          Tensor activations, Tensor states, Tensor weight_ih, Tensors weight_hh,
-                                         Tensor pattern_ih, Tensors pattern_hh, bool bias, bool input_gradient,
-                                         bool dense_gradient) {
-    return Op::backward(table(), grad_output, grad_final, input, activations, states, weight_ih, weight_hh, pattern_ih,
-                        pattern_hh, bias, input_gradient, dense_gradient);
+                                         Tensor pattern_ih, Tensors pattern_hh, OptionalTensor bias_ih,
+                                         OptionalTensor bias_hh, OptionalTensor batch_sizes, OptionalTensor hold,
+                                         OptionalTensor state_scale, bool input_gradient, bool dense_gradient) {
+    check_sequence(input, 3, "input");
+    check_dimensions(states, 4, "states");
+    const auto run =
+        input.scalar_type() == ScalarType::Float ? &Op::template backward<float> : &Op::template backward<double>;
+    return run(table(), grad_output, grad_final, input, activations, states,
+               {weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, batch_sizes, hold, state_scale},
+               input_gradient, dense_gradient);
   }
+
   static std::tuple<Tensor, Tensor> tangent(Tensor tangent, OptionalTensor input_tangent, Tensor activations,
                                             Tensor states, OptionalTensor weight_ih, Tensors weight_hh,
-                                            OptionalTensor pattern_ih, Tensors pattern_hh, bool outputs) {
-    return Op::tangent(table(), tangent, input_tangent, activations, states, weight_ih, weight_hh, pattern_ih,
-                       pattern_hh, outputs);
+                                            OptionalTensor pattern_ih, Tensors pattern_hh, OptionalTensor batch_sizes,
+                                            OptionalTensor hold, OptionalTensor state_scale, bool outputs) {
+    check_sequence(tangent, 4, "tangent");
+    check_dimensions(activations, 4, "activations");
+    if (input_tangent) check_dimensions(*input_tangent, 4, "input_tangent");
+    const auto run =
+        tangent.scalar_type() == ScalarType::Float ? &Op::template tangent<float> : &Op::template tangent<double>;
+    return run(
+        table(), tangent, input_tangent, activations, states,
+        {weight_ih, weight_hh, pattern_ih, pattern_hh, std::nullopt, std::nullopt, batch_sizes, hold, state_scale},
+        outputs);
   }
 };
 

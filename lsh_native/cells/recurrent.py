@@ -57,11 +57,17 @@ class Trajectory:
         activations: (T * D, A, H, P); columns from B on hold no information.
         states: (T * D + 1, S, H, P), the initial state first.
         batch: B.
+        batch_sizes: as `run` was given it.
+        hold: likewise.
+        state_scale: likewise.
     """
 
     activations: Tensor
     states: Tensor
     batch: int
+    batch_sizes: Tensor | None = None
+    hold: Tensor | None = None
+    state_scale: Tensor | None = None
 
     def window(self, begin: int, end: int, depth: int = 1) -> Trajectory:
         """The time steps [begin, end), as views."""
@@ -69,6 +75,9 @@ class Trajectory:
             activations=self.activations[begin * depth : end * depth],
             states=self.states[begin * depth : end * depth + 1],
             batch=self.batch,
+            batch_sizes=None if self.batch_sizes is None else self.batch_sizes[begin:end],
+            hold=None if self.hold is None else self.hold[begin:end],
+            state_scale=self.state_scale,
         )
 
 
@@ -94,12 +103,19 @@ def _ops(cell: Cell) -> Any:
     }
 
 
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
 def run(
     cell: Cell,
     input: Tensor,
     state: Tensor,
     weights: LayerWeights,
     *,
+    batch_sizes: Tensor | None = None,
+    hold: Tensor | None = None,
+    state_scale: Tensor | None = None,
     dense_gradient: bool = False,
 ) -> Run:
     """Runs a cell over a sequence with native kernels.
@@ -109,12 +125,19 @@ def run(
         input: (T, B, I), T ≥ 1.
         state: (S, B, H), the initial state.
         weights: matrices and patterns, on the input's device and of its dtype.
+        batch_sizes: (T,) int64 on the CPU, how many sequences each time step moves, the first ones;
+            the others keep their state and put out zero. As a `PackedSequence` has them, but in
+            any order, so that a sequence may also begin late. Inputs there must be finite.
+        hold: (T, S, B, H) in [0, 1], how much of its state a unit keeps in a time step:
+            state' = hold · state + (1 - hold) · cell(…), over all micro-steps together.
+        state_scale: (B, H), factors of the state where it enters a recurrent product, at every
+            step and micro-step.
         dense_gradient: weight gradients at every entry instead of those that the pattern keeps.
 
     Returns:
         Output, final state and trajectory. Gradients flow into input, state, weights and biases
-        through output and final state. Results are the same for every number of threads, bit for
-        bit.
+        through output and final state, not into `hold` and `state_scale`, which must not ask for
+        one. Results are the same for every number of threads, bit for bit.
 
     Raises:
         RuntimeError: shapes, dtypes, devices or patterns do not fit, saying which must be what.
@@ -129,11 +152,21 @@ def run(
         [weight.contiguous() for weight in weights.weight_hh],
         weights.pattern_ih,
         list(weights.pattern_hh),
-        None if weights.bias_ih is None else weights.bias_ih.contiguous(),
-        None if weights.bias_hh is None else weights.bias_hh.contiguous(),
+        _contiguous(weights.bias_ih),
+        _contiguous(weights.bias_hh),
+        _contiguous(batch_sizes),
+        _contiguous(hold),
+        _contiguous(state_scale),
         dense_gradient,
     )
-    trajectory = Trajectory(activations=activations, states=states, batch=input.shape[1])
+    trajectory = Trajectory(
+        activations=activations,
+        states=states,
+        batch=input.shape[1],
+        batch_sizes=batch_sizes,
+        hold=hold,
+        state_scale=state_scale,
+    )
     return Run(output=output, final_state=final_state, trajectory=trajectory)
 
 
@@ -163,13 +196,16 @@ def tangent(
     with_input = input_tangent is not None
     result: tuple[Tensor, Tensor] = _ops(cell)["tangent"](
         tangent.contiguous(),
-        None if input_tangent is None else input_tangent.contiguous(),
+        _contiguous(input_tangent),
         trajectory.activations.contiguous(),
         trajectory.states.contiguous(),
         weights.weight_ih.contiguous() if with_input else None,
         [weight.contiguous() for weight in weights.weight_hh],
         weights.pattern_ih if with_input else None,
         list(weights.pattern_hh),
+        _contiguous(trajectory.batch_sizes),
+        _contiguous(trajectory.hold),
+        _contiguous(trajectory.state_scale),
         outputs,
     )
     return result
@@ -186,6 +222,9 @@ def run_definition(
     weight_hh: Sequence[Tensor],
     bias_ih: Tensor | None = None,
     bias_hh: Tensor | None = None,
+    batch_sizes: Tensor | None = None,
+    hold: Tensor | None = None,
+    state_scale: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The definition of `run` in plain torch, for dense weights with zeros where masked.
 
@@ -197,22 +236,35 @@ def run_definition(
         weight_hh: D of (G * H, H).
         bias_ih: (G * H,) or None.
         bias_hh: (D, G * H) or None.
+        batch_sizes: (T,) or None.
+        hold: (T, S, B, H) or None.
+        state_scale: (B, H) or None.
 
     Returns:
         Output (T, B, H) and final state (S, B, H).
     """
     outputs = []
-    for x in input:
+    items = torch.arange(input.shape[1], device=input.device).unsqueeze(1)
+    for t, x in enumerate(input):
+        start = state
         projected = x @ weight_ih.mT
         if bias_ih is not None:
             projected = projected + bias_ih
         for depth, weight in enumerate(weight_hh):
-            recurrent = state[0] @ weight.mT
+            operand = state[0] if state_scale is None else state[0] * state_scale
+            recurrent = operand @ weight.mT
             if bias_hh is not None:
                 recurrent = recurrent + bias_hh[depth]
             step_input = projected if depth == 0 else torch.zeros_like(recurrent)
             _, state = cell.step(recurrent, step_input, state)
-        outputs.append(state[0])
+        if hold is not None:
+            state = hold[t] * start + (1 - hold[t]) * state
+        output = state[0]
+        if batch_sizes is not None:
+            moves = items < batch_sizes[t]
+            state = torch.where(moves, state, start)
+            output = torch.where(moves, output, torch.zeros_like(output))
+        outputs.append(output)
     return torch.stack(outputs), state
 
 
@@ -226,12 +278,13 @@ def tangent_definition(
     bias_ih: Tensor | None = None,
     bias_hh: Tensor | None = None,
     input_tangent: Tensor | None = None,
+    **bends: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The definition of `tangent`: `run_definition` differentiated forwards, vector by vector."""
     inputs, finals = [], []
 
     def run_from(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        return run_definition(cell, x, s, weight_ih, weight_hh, bias_ih, bias_hh)
+        return run_definition(cell, x, s, weight_ih, weight_hh, bias_ih, bias_hh, **bends)
 
     for k in range(tangent.shape[-1]):
         direction = tangent[..., k].transpose(0, 1)
@@ -265,6 +318,9 @@ def _register(cell: Cell) -> None:
         pattern_hh: list[Tensor],
         bias_ih: Tensor | None,
         bias_hh: Tensor | None,
+        batch_sizes: Tensor | None,
+        hold: Tensor | None,
+        state_scale: Tensor | None,
         dense_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         T, B, _ = input.shape
@@ -281,13 +337,18 @@ def _register(cell: Cell) -> None:
         grad_output: Tensor | None,
         grad_final: Tensor | None,
         input: Tensor,
+        state: Tensor,
         activations: Tensor,
         states: Tensor,
         weight_ih: Tensor,
         weight_hh: list[Tensor],
         pattern_ih: Tensor,
         pattern_hh: list[Tensor],
-        bias: bool,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        batch_sizes: Tensor | None,
+        hold: Tensor | None,
+        state_scale: Tensor | None,
         input_gradient: bool,
         dense_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor, Tensor]:
@@ -303,8 +364,8 @@ def _register(cell: Cell) -> None:
             input.new_empty(S, B, H),
             like(weight_ih, size),
             [like(weight, H) for weight in weight_hh],
-            input.new_empty(G * H if bias else 0),
-            input.new_empty(depth if bias else 0, G * H),
+            input.new_empty(0 if bias_ih is None else G * H),
+            input.new_empty(0 if bias_hh is None else depth, G * H),
         )
 
     @torch.library.register_fake(f"{name}_tangent")
@@ -317,6 +378,9 @@ def _register(cell: Cell) -> None:
         weight_hh: list[Tensor],
         pattern_ih: Tensor | None,
         pattern_hh: list[Tensor],
+        batch_sizes: Tensor | None,
+        hold: Tensor | None,
+        state_scale: Tensor | None,
         outputs: bool,
     ) -> tuple[Tensor, Tensor]:
         B, _, H, K = tangent.shape
@@ -324,14 +388,16 @@ def _register(cell: Cell) -> None:
         return tangent.new_empty(steps if outputs else 0, B, H, K), torch.empty_like(tangent)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        input, _, weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, dense = inputs
+        input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, *optional, dense = inputs
+        if any(ctx.needs_input_grad[8:11]):
+            raise ValueError("hold and state_scale must not ask for a gradient: they get none")
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[2], output[3])
         ctx.depth = len(weight_hh)
-        ctx.biases = (bias_ih is not None, bias_hh is not None)
         ctx.dense_gradient = dense
         ctx.save_for_backward(
-            input, output[2], output[3], weight_ih, pattern_ih, *weight_hh, *pattern_hh
+            *(input, state, output[2], output[3], weight_ih, pattern_ih),
+            *(*weight_hh, *pattern_hh, *optional),
         )
 
     def backward(
@@ -341,21 +407,21 @@ def _register(cell: Cell) -> None:
         grad_activations: Tensor | None,
         grad_states: Tensor | None,
     ) -> tuple[Any, ...]:
-        input, activations, states, weight_ih, pattern_ih, *matrices = ctx.saved_tensors
+        input, state, activations, states, weight_ih, pattern_ih, *rest = ctx.saved_tensors
+        weight_hh, pattern_hh, optional = (
+            rest[: ctx.depth],
+            rest[ctx.depth : 2 * ctx.depth],
+            rest[2 * ctx.depth :],
+        )
         nothing = [None] * ctx.depth
         if grad_output is None and grad_final is None:
-            return None, None, None, nothing, None, nothing, None, None, None
+            return None, None, None, nothing, None, nothing, *[None] * 6
         d_input, d_state, d_ih, d_hh, d_bias_ih, d_bias_hh = _ops(cell)["backward"](
-            None if grad_output is None else grad_output.contiguous(),
-            None if grad_final is None else grad_final.contiguous(),
-            input,
-            activations,
-            states,
-            weight_ih,
-            matrices[: ctx.depth],
-            pattern_ih,
-            matrices[ctx.depth :],
-            any(ctx.biases),
+            _contiguous(grad_output),
+            _contiguous(grad_final),
+            *(input, state, activations, states),
+            *(weight_ih, weight_hh, pattern_ih, pattern_hh),
+            *optional,
             ctx.needs_input_grad[0],
             ctx.dense_gradient,
         )
@@ -366,9 +432,9 @@ def _register(cell: Cell) -> None:
             d_hh,
             None,
             nothing,
-            d_bias_ih if ctx.biases[0] else None,
-            d_bias_hh if ctx.biases[1] else None,
-            None,
+            d_bias_ih if optional[0] is not None else None,
+            d_bias_hh if optional[1] is not None else None,
+            *[None] * 4,
         )
 
     def no_derivative_of_tangents(ctx: Any, *grads: Any) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ class RandomLayer:
         bias: whether there are biases.
         device: where the operands are; they are drawn on the CPU.
         capacity: room of the patterns beyond their connections, as far as there are entries.
+        bent: which of `batch_sizes`, `hold` and `state_scale` there are.
         operands: the numbers and masks, by name; `layer[name]` for short.
     """
 
@@ -40,6 +41,7 @@ class RandomLayer:
     bias: bool = True
     device: torch.device | str = "cpu"
     capacity: int = 0
+    bent: tuple[str, ...] = ()
     operands: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,10 +68,22 @@ class RandomLayer:
             "grad_output": draw(self.T, self.B, self.H),
             "grad_final": draw(2, self.B, self.H),
         }
+        operands |= {
+            "hold": torch.rand(self.T, 2, self.B, self.H, generator=generator).to(self.dtype),
+            "state_scale": draw(self.B, self.H),
+        }
+        operands["hold"][torch.rand(operands["hold"].shape, generator=generator) < 0.3] = 1
         self.operands = {name: operand.to(self.device) for name, operand in operands.items()}
+        # in no order: sequences may end early and begin late
+        self.operands["batch_sizes"] = torch.randint(self.B + 1, (self.T,), generator=generator)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.operands[name]
+
+    @property
+    def bends(self) -> dict[str, Tensor]:
+        """What bends the time steps of this layer, as keyword arguments of `run`."""
+        return {name: self[name] for name in self.bent}
 
     def pattern(self, which: str) -> Tensor:
         mask = self[f"mask_{which}"]
@@ -94,7 +108,7 @@ class RandomLayer:
         )
 
     def run(self) -> Run:
-        return run(LSTM, self["input"], self["state"], self.weights())
+        return run(LSTM, self["input"], self["state"], self.weights(), **self.bends)
 
     def definition_arguments(self) -> dict[str, Tensor | None]:
         """Keyword arguments of the definition in float64: dense weights, zero where masked."""
@@ -108,6 +122,10 @@ class RandomLayer:
             **weights,
             "bias_ih": self["bias_ih"].double() if self.bias else None,
             "bias_hh": self["bias_hh"].double() if self.bias else None,
+            **{
+                name: bend if name == "batch_sizes" else bend.double()
+                for name, bend in self.bends.items()
+            },
         }
 
     def definition(self, **changed: Tensor) -> tuple[Tensor, Tensor]:

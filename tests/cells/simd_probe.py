@@ -6,7 +6,7 @@ A level is chosen once per process, so the tests run this file in a process of i
 import torch
 from random_layer import RandomLayer, assert_near
 
-from lsh_native.cells import LSTM, tangent
+from lsh_native.cells import LSTM, run, tangent
 from lsh_native.native import libraries
 from lsh_native.sparsity.linear import sparse_linear
 
@@ -20,19 +20,11 @@ def check(layer: RandomLayer) -> None:
     within = TOLERANCE[layer.dtype]
     weights = layer.weights(gradient=True)
     input = layer["input"].clone().requires_grad_()
-    done = torch.ops.lsh.lstm_forward(
-        input,
-        layer["state"],
-        weights.weight_ih,
-        list(weights.weight_hh),
-        weights.pattern_ih,
-        list(weights.pattern_hh),
-        weights.bias_ih,
-        weights.bias_hh,
-        False,
-    )
+    done = run(LSTM, input, layer["state"], weights, **layer.bends)
     found = torch.autograd.grad(
-        done[:2], (input, weights.weight_hh[0]), (layer["grad_output"], layer["grad_final"])
+        (done.output, done.final_state),
+        (input, weights.weight_hh[0]),
+        (layer["grad_output"], layer["grad_final"]),
     )
     leaves = {
         name: value.requires_grad_()
@@ -46,7 +38,7 @@ def check(layer: RandomLayer) -> None:
         (layer["grad_output"].double(), layer["grad_final"].double()),
         retain_graph=True,
     )
-    assert_near(done[0].detach(), expected[0].detach(), within, "output")
+    assert_near(done.output.detach(), expected[0].detach(), within, "output")
     assert_near(found[0], grads[0], within, "gradient of the input")
     assert_near(found[1], layer.as_stored(grads[1], "hh"), within, "gradient of weight_hh")
 
@@ -70,5 +62,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for dtype in TOLERANCE:
         for T, B, H in ((1, 1, 1), (5, 3, 6), (3, 67, 9), (33, 2, 17)):
-            check(RandomLayer(T=T, B=B, I=7, H=H, dtype=dtype))
+            for bent in ((), ("batch_sizes", "hold", "state_scale")):
+                check(RandomLayer(T=T, B=B, I=7, H=H, dtype=dtype, bent=bent))
     print(libraries.simd_level)

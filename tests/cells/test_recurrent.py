@@ -71,7 +71,14 @@ def gradients(layer: RandomLayer, *, dense_gradient: bool = False) -> dict[str, 
     }
     if layer.bias:
         leaves |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
-    done = run(LSTM, leaves["input"], leaves["state"], weights, dense_gradient=dense_gradient)
+    done = run(
+        LSTM,
+        leaves["input"],
+        leaves["state"],
+        weights,
+        dense_gradient=dense_gradient,
+        **layer.bends,
+    )
     grads = layer["grad_output"], layer["grad_final"]
     found = torch.autograd.grad((done.output, done.final_state), tuple(leaves.values()), grads)
     return dict(zip(leaves, found, strict=True))
@@ -81,7 +88,9 @@ def defined_gradients(layer: RandomLayer) -> dict[str, Tensor]:
     """The same by autograd through the definition: weight gradients at every entry."""
     arguments = layer.definition_arguments()
     leaves = {
-        name: value.requires_grad_() for name, value in arguments.items() if value is not None
+        name: value.requires_grad_()
+        for name, value in arguments.items()
+        if value is not None and name not in layer.bends
     }
     grads = layer["grad_output"].double(), layer["grad_final"].double()
     found = torch.autograd.grad(layer.definition(**leaves), tuple(leaves.values()), grads)
@@ -95,13 +104,18 @@ def backward_op(layer: RandomLayer, done: Run, **changed: object) -> tuple:
         "grad_output": layer["grad_output"],
         "grad_final": layer["grad_final"],
         "input": layer["input"],
+        "state": layer["state"],
         "activations": done.trajectory.activations,
         "states": done.trajectory.states,
         "weight_ih": weights.weight_ih,
         "weight_hh": list(weights.weight_hh),
         "pattern_ih": weights.pattern_ih,
         "pattern_hh": list(weights.pattern_hh),
-        "bias": layer.bias,
+        "bias_ih": weights.bias_ih,
+        "bias_hh": weights.bias_hh,
+        "batch_sizes": layer.bends.get("batch_sizes"),
+        "hold": layer.bends.get("hold"),
+        "state_scale": layer.bends.get("state_scale"),
         "input_gradient": True,
         "dense_gradient": False,
     }
@@ -188,6 +202,70 @@ def test_values_and_gradients_are_those_of_the_definition(
     assert found.keys() == expected.keys()
     for name in expected:
         assert_near(found[name], expected[name], tolerance(dtype), name)
+
+
+BENDS = [("batch_sizes",), ("hold",), ("state_scale",), ("batch_sizes", "hold", "state_scale")]
+bends = pytest.mark.parametrize("bent", BENDS, ids="-".join)
+
+
+@bends
+@sizes
+@dtypes
+def test_bent_steps_are_those_of_the_definition(
+    bent: tuple[str, ...],
+    sizes: dict[str, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    tolerance: Tolerance,
+) -> None:
+    layer = RandomLayer(**sizes, dtype=dtype, device=device, bent=bent)
+    done, (output, final) = layer.run(), layer.definition()
+    assert_near(done.output, output, tolerance(dtype), "output")
+    assert_near(done.final_state, final, tolerance(dtype), "final_state")
+    found, expected = gradients(layer), defined_gradients(layer)
+    for which in ("ih", "hh"):
+        expected[f"weight_{which}"] = layer.as_stored(expected[f"weight_{which}"], which)
+    for name in expected:
+        assert_near(found[name], expected[name], tolerance(dtype), name)
+
+
+@bends
+@pytest.mark.parametrize(("sizes", "K"), [(SIZES[i], i + 3) for i in (0, 1, 2, 5)], ids=named)
+def test_tangent_of_bent_steps(
+    bent: tuple[str, ...],
+    sizes: dict[str, int],
+    K: int,
+    device: torch.device,
+    tolerance: Tolerance,
+) -> None:
+    layer = RandomLayer(**sizes, device=device, bent=bent)
+    state, input = directions(layer, K)
+    trajectory, weights = layer.run().trajectory, layer.weights()
+    found = tangent(LSTM, state, trajectory, weights, input_tangent=input, outputs=True)
+    arguments = layer.definition_arguments()
+    weight_hh = [arguments.pop("weight_hh")]
+    expected = tangent_definition(
+        LSTM, state, weight_hh=weight_hh, input_tangent=input, **arguments
+    )
+    for i, name in enumerate(("outputs", "final")):
+        assert_near(found[i], expected[i], tolerance(torch.float64), name)
+    half = layer.T // 2  # windows cut what bends them
+    for begin, end in ((0, half), (half, layer.T)):
+        if begin < end:
+            _, state = tangent(LSTM, state, trajectory.window(begin, end), weights)
+    _, whole = tangent(LSTM, directions(layer, K)[0], trajectory, weights)
+    assert torch.equal(state, whole)
+
+
+def test_what_held_units_get_is_exact() -> None:
+    """A unit that is held wholly neither moves nor takes part in a gradient: bit for bit."""
+    layer = RandomLayer(T=5, B=3, I=4, H=6, bent=("hold",))
+    layer["hold"].fill_(1)
+    done = layer.run()
+    assert torch.equal(done.final_state, layer["state"])
+    found = gradients(layer)
+    assert not found["weight_hh"].any()
+    assert not found["input"].any()
 
 
 @sizes
@@ -529,11 +607,13 @@ def everything(layer: RandomLayer) -> list[Tensor]:
 
 def shared_out(dtype: torch.dtype, packed: bool) -> list[RandomLayer]:
     """Layers large enough for three workers: even masks, and all connections in a few units."""
-    even = RandomLayer(T=3, B=21, I=37, H=48, density=(0.6, 0.7), dtype=dtype, packed=packed)
-    uneven = RandomLayer(T=3, B=66, I=5, H=51, density=(0.6, 0.7), dtype=dtype, packed=packed)
+    density = (0.6, 0.7)
+    even = RandomLayer(T=3, B=21, I=37, H=48, density=density, dtype=dtype, packed=packed)
+    bent = replace(even, bent=BENDS[-1])
+    uneven = RandomLayer(T=3, B=66, I=5, H=51, density=density, dtype=dtype, packed=packed)
     uneven["mask_hh"][torch.arange(4 * 51) % 51 >= 7] = False
     uneven["mask_hh"][torch.arange(4 * 51) % 51 < 7] = True
-    return [even, uneven]
+    return [even, bent, uneven]
 
 
 @dtypes
@@ -574,7 +654,8 @@ def test_no_number_is_read_before_it_is_written(
     sizes: dict[str, int], packed: bool, density: tuple[float, float]
 ) -> None:
     assert torch.empty(1).isnan()
-    for result in everything(RandomLayer(**sizes, packed=packed, density=density, capacity=3)):
+    layer = RandomLayer(**sizes, packed=packed, density=density, capacity=3)
+    for result in everything(layer) + everything(replace(layer, bent=BENDS[-1])):
         assert result.isfinite().all()
 
 
@@ -717,6 +798,34 @@ FAULTS: dict[str, tuple[dict[str, Callable[[RandomLayer], object]], str]] = {
         },
         "pattern_ih must ",
     ),
+    "length of the batch sizes": (
+        {"batch_sizes": lambda layer: torch.tensor([2, 1])},
+        r"batch_sizes must have shape \(3\), got \(2\)",
+    ),
+    "dtype of the batch sizes": (
+        {"batch_sizes": lambda layer: torch.tensor([2, 1, 1], dtype=torch.int32)},
+        "batch_sizes must be int64 on the CPU, got int32",
+    ),
+    "more items than the batch has": (
+        {"batch_sizes": lambda layer: torch.tensor([2, 3, 1])},
+        r"batch_sizes must be in \[0, 2\], got 3",
+    ),
+    "fewer than no items": (
+        {"batch_sizes": lambda layer: torch.tensor([2, -1, 1])},
+        r"batch_sizes must be in \[0, 2\], got -1",
+    ),
+    "shape of hold": (
+        {"hold": lambda layer: layer["hold"][:, :1]},
+        r"hold must have shape \(3, 2, 2, 5\), got \(3, 1, 2, 5\)",
+    ),
+    "dtype of hold": (
+        {"hold": lambda layer: layer["hold"].float()},
+        "hold must have the dtype of input, float64, got float32",
+    ),
+    "shape of the state scale": (
+        {"state_scale": lambda layer: layer["state_scale"][0]},
+        r"state_scale must have shape \(2, 5\), got \(5\)",
+    ),
     "a mask for a pattern": (
         {"pattern_hh": lambda layer: (layer["mask_hh"],)},
         "pattern_hh must have 1 dimensions",
@@ -730,9 +839,10 @@ def test_errors_say_what_must_hold(fault: str) -> None:
     layer = small()
     made = {name: make(layer) for name, make in changes.items()}
     input, state = (made.pop(name, layer[name]) for name in ("input", "state"))
+    bent = {name: made.pop(name) for name in BENDS[-1] if name in made}
     weights = replace(layer.weights(), **made)
     with pytest.raises(RuntimeError, match=message):
-        run(LSTM, input, state, weights)
+        run(LSTM, input, state, weights, **bent)
 
 
 def test_sizes_near_the_end_of_int64() -> None:
@@ -748,8 +858,7 @@ def test_sizes_near_the_end_of_int64() -> None:
                 [torch.empty(0, hidden)],
                 pattern,
                 [pattern],
-                None,
-                None,
+                *[None] * 5,
                 False,
             )
 
@@ -810,11 +919,11 @@ def test_errors_of_tangent() -> None:
         ),
     ):
         if message is None:  # a batch of 1 has the same padding as one of 2: lanes of item 0
-            _, final = push(*arguments, False)
+            _, final = push(*arguments, *[None] * 3, False)
             assert torch.equal(final, tangent(LSTM, state, trajectory, weights)[1][:1])
             continue
         with pytest.raises(RuntimeError, match=message):
-            push(*arguments, False)
+            push(*arguments, *[None] * 3, False)
 
 
 def test_indices_that_point_outside_are_refused_by_every_operator() -> None:
@@ -863,6 +972,19 @@ def test_second_derivatives_are_refused() -> None:
     [first] = torch.autograd.grad(done.output.sum(), input, create_graph=True)
     with pytest.raises(NotImplementedError, match="run_definition"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["hold", "state_scale"])
+def test_what_gets_no_gradient_must_not_ask_for_one(name: str) -> None:
+    layer = small()
+    with pytest.raises(ValueError, match="hold and state_scale must not ask for a gradient"):
+        run(
+            LSTM,
+            layer["input"],
+            layer["state"],
+            layer.weights(),
+            **{name: layer[name].requires_grad_()},
+        )
 
 
 def test_the_trajectory_does_not_swallow_a_gradient() -> None:

@@ -279,8 +279,7 @@ class Calls:
             [self.recurrent],
             pattern,
             [self.no_recurrence],
-            None,
-            None,
+            *[None] * 5,
             False,
         )
         return result
@@ -298,13 +297,14 @@ class Calls:
             torch.ones_like(output),
             None,
             self.sequence,
+            self.state,
             activations,
             states,
             self.weight,
             [self.recurrent],
             pattern,
             [self.no_recurrence],
-            False,
+            *[None] * 5,
             True,
             False,
         )[0]

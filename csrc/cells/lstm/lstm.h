@@ -32,10 +32,10 @@ struct Lstm {
   }
 
   template <class V>
-  LSH_INLINE void tangent(const V (&activation)[4], const V (&state)[2], const V (&next)[2], const V (&d_recurrent)[4],
+  LSH_INLINE void tangent(const V (&activation)[4], const V (&state)[2], const V (&d_recurrent)[4],
                           const V (&d_input)[4], const V (&d_state)[2], V (&d_next)[2]) {
     const V i = activation[0], f = activation[1], g = activation[2], o = activation[3];
-    const V tanh_c = tanh(next[1]);
+    const V tanh_c = tanh(f * state[1] + i * g);
     const V d_i = i * (1 - i) * (d_recurrent[0] + d_input[0]);
     const V d_f = f * (1 - f) * (d_recurrent[1] + d_input[1]);
     const V d_g = (1 - g * g) * (d_recurrent[2] + d_input[2]);
@@ -46,10 +46,10 @@ struct Lstm {
   }
 
   template <class V>
-  LSH_INLINE void backward(const V (&activation)[4], const V (&state)[2], const V (&next)[2], const V (&d_next)[2],
-                           V (&d_recurrent)[4], V (&)[4], V (&d_state)[2]) {
+  LSH_INLINE void backward(const V (&activation)[4], const V (&state)[2], const V (&d_next)[2], V (&d_recurrent)[4],
+                           V (&)[4], V (&d_state)[2]) {
     const V i = activation[0], f = activation[1], g = activation[2], o = activation[3];
-    const V tanh_c = tanh(next[1]);
+    const V tanh_c = tanh(f * state[1] + i * g);
     const V d_c = d_next[1] + d_next[0] * o * (1 - tanh_c * tanh_c);
     d_recurrent[0] = i * (1 - i) * g * d_c;
     d_recurrent[1] = f * (1 - f) * state[1] * d_c;
