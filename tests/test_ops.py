@@ -117,6 +117,13 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
             (state, input, *trajectory, w_ih, [w_hh], ih, [hh], *bent, True),
             (state, input, *trajectory, packed_ih, [packed_hh], ih, [hh], *bent, False),
         ]
+    if name == "toggle_":
+        masks, scores = [mask_ih, mask_hh], [packed_ih.new_ones(4 * H, I), draw(4 * H, H)]
+        return [
+            ([m.clone() for m in masks], scores, 0, 3, True, False, True),
+            ([m.clone() for m in masks], [], 2**61 + 5, 4, False, False, False),
+            ([mask_hh.clone()], [draw(4 * H, H).double()], 0, 2, True, True, False),
+        ]
     x, weight = draw(N, I), draw(4 * H, I)
     if name == "sparse_linear":
         return [

@@ -1,13 +1,23 @@
 """Exact selection against a plain stable sort."""
 
+import collections
 import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsh_native.sparsity.selection import NaNError, highest, lowest, lowest_overall
+from lsh_native.sparsity.selection import (
+    NaNError,
+    drop_lowest,
+    grow_highest,
+    grow_random,
+    highest,
+    lowest,
+    random_keys,
+    toggle_definition_,
+)
 
 
 def plain_lowest(scores, count, among):
@@ -65,24 +75,114 @@ def test_equals_a_stable_sort(data):
     assert torch.equal(highest(scores, count, among), plain_lowest(-scores, count, among))
 
 
-@given(sizes=st.lists(st.integers(0, 8), max_size=4), seed=st.integers(0, 99), data=st.data())
-def test_overall_equals_one_long_tensor(sizes, seed, data):
+# Integers that tie, numbers of every size and sign, and numbers that differ in the last bits only.
+SCORES = {
+    "ties": lambda n, g: torch.randint(-3, 4, (n,), generator=g).double(),
+    "spread": lambda n, g: torch.randn(n, generator=g).double() * 10 ** (60 * torch.rand(n) - 30),
+    "close": lambda n, g: 1 + torch.rand(n, generator=g).double() * 1e-5,
+    "same": lambda n, g: torch.full((n,), -0.25, dtype=torch.float64),
+    "infinite": lambda n, g: torch.randint(-1, 2, (n,), generator=g).double() / 0,
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("large", [False, True])
+@given(seed=st.integers(0, 10**6), data=st.data())
+@settings(max_examples=4)
+def test_the_operator_equals_its_definition(kind, dtype, large, seed, data):
     generator = torch.Generator().manual_seed(seed)
-    scores = {
-        str(k): torch.randint(0, 4, (2, n), generator=generator).float()
-        for k, n in enumerate(sizes)
+    sizes = data.draw(st.lists(st.sampled_from([0, 1, 7, 513, 4096]), min_size=1, max_size=3))
+    sizes = [size + 70_001 for size in sizes[:1]] + sizes if large else sizes
+    scores = [SCORES[kind](size, generator).nan_to_num(0.5).to(dtype) for size in sizes]
+    share = data.draw(st.sampled_from([0.0, 0.02, 0.4, 1.0]))
+    masks = [torch.rand(size, generator=generator) < share for size in sizes]
+    live, most, magnitude = (data.draw(st.booleans()) for _ in range(3))
+    there = sum(int((mask == live).sum()) for mask in masks)
+    count = data.draw(st.sampled_from([0, there]) | st.integers(0, there + 1))
+    arguments = (seed * 2**40, count, live, most, magnitude)
+    found, expected = ([mask.clone() for mask in masks] for _ in range(2))
+    facts = torch.ops.lsh.toggle_(found, scores, *arguments)
+    assert torch.equal(facts, toggle_definition_(expected, scores, *arguments))
+    assert facts.tolist() == [there, 0]
+    assert all(map(torch.equal, found, expected))
+    changed = sum(int((new ^ old).sum()) for new, old in zip(found, masks, strict=True))
+    assert changed == (count if count <= there else 0)
+
+
+@given(seed=st.integers(0, 2**62 - 1), count=st.integers(0, 900))
+@settings(max_examples=20)
+def test_random_choice_equals_its_definition(seed, count):
+    masks = [torch.arange(700) % 3 == 0, torch.arange(651) % 2 == 0]
+    found, expected = ([mask.clone() for mask in masks] for _ in range(2))
+    arguments = ([], seed, count, False, False, False)
+    facts = torch.ops.lsh.toggle_(found, *arguments)
+    assert torch.equal(facts, toggle_definition_(expected, *arguments))
+    assert all(map(torch.equal, found, expected))
+
+
+def test_several_tensors_are_one_long_one():
+    scores = {"a": torch.tensor([3.0, -1.0, 2.0]), "b": torch.tensor([[-2.0, 2.0]])}
+    masks = {"a": torch.tensor([True, True, False]), "b": torch.tensor([[True, False]])}
+    dropped = drop_lowest(scores, masks, 2, magnitude=True)
+    assert {name: mask.int().tolist() for name, mask in dropped.items()} == {
+        "a": [1, 0, 0],
+        "b": [[0, 0]],
     }
-    among = {name: values > 0 for name, values in scores.items()}
-    count = data.draw(st.integers(0, sum(int(mask.sum()) for mask in among.values())))
-    chosen = lowest_overall(scores, count, among)
-    assert {name: mask.shape for name, mask in chosen.items()} == {
-        name: values.shape for name, values in scores.items()
+    grown = grow_highest(scores, masks, 1)  # of the two twos that of the earlier tensor
+    assert {name: mask.int().tolist() for name, mask in grown.items()} == {
+        "a": [1, 1, 1],
+        "b": [[1, 0]],
     }
-    joined = [
-        torch.cat([values.reshape(-1) for values in tensors.values()] or [torch.zeros(0)])
-        for tensors in (scores, among, chosen)
-    ]
-    assert torch.equal(joined[2].bool(), plain_lowest(joined[0], count, joined[1]))
+    assert masks["a"].tolist() == [True, True, False]
+
+
+def test_random_keys_are_distinct_and_even():
+    keys = random_keys(200_000, 2**61 + 12345)
+    assert keys.unique().numel() == 200_000
+    assert 0 <= int(keys.min()) and int(keys.max()) < 2**32
+    for bit in range(32):
+        ones = int((keys >> bit & 1).sum())
+        assert abs(ones - 100_000) < 5 * math.sqrt(50_000)
+    other = random_keys(200_000, 2**61 + 12346)
+    assert abs(torch.corrcoef(torch.stack([keys, other]).double())[0, 1]) < 5 / math.sqrt(200_000)
+
+
+def test_random_growth_takes_every_pair_equally_often():
+    mask = torch.tensor([False, True, False, False, False])
+    generator = torch.Generator().manual_seed(4)
+    draws = 6000
+    pairs = collections.Counter(
+        tuple((grow_random(mask, 2, generator) ^ mask).nonzero().flatten().tolist())
+        for _ in range(draws)
+    )
+    assert len(pairs) == 6
+    assert all(
+        abs(seen / draws - 1 / 6) < 5 * math.sqrt(5 / 36 / draws) for seen in pairs.values()
+    )
+
+
+def test_random_growth_wants_a_generator_on_the_cpu():
+    with pytest.raises(ValueError, match=r"count must be in \[0, 1\], the entries there, got 2"):
+        grow_random(torch.tensor([True, False]), 2, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": [torch.zeros(3, dtype=torch.int32)]}, "must be float32, float64 or bfloat16"),
+        ({"scores": [torch.zeros(2)]}, "scores and mask must have one size, got 2 and 3"),
+        ({"scores": [torch.zeros(3)] * 2}, "scores must be as many as masks, 1, .* got 2"),
+        ({"masks": [torch.zeros(3)]}, "mask must be bool, got float32"),
+        ({"masks": [torch.zeros(3, 2, dtype=torch.bool).T]}, "mask must be contiguous"),
+        ({"scores": [torch.zeros(6)[::2]]}, "scores must be contiguous"),
+        ({"count": -1}, "count must be at least 0, got -1"),
+    ],
+)
+def test_the_operator_refuses(change, message):
+    given_ = {"masks": [torch.zeros(3) > 0], "scores": [torch.zeros(3)], "count": 1} | change
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.lsh.toggle_(given_["masks"], given_["scores"], 0, given_["count"], *[False] * 3)
 
 
 def test_large_selection_is_the_same_for_every_number_of_threads(device):

@@ -1,0 +1,217 @@
+// lsh::toggle_: toggles exactly k entries of masks, those of lowest or highest score among the live or the dead ones.
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "common/check.h"
+#include "common/simd_level.h"
+#include "common/team.h"
+#include "sparsity/selection.h"
+
+namespace lsh {
+
+LSH_DISPATCH(SelectionTable, select_float32)
+LSH_DISPATCH(SelectionTable, select_float64)
+LSH_DISPATCH(SelectionTable, select_bfloat16)
+LSH_DISPATCH(SelectionTable, select_random)
+
+namespace {
+
+const SelectionTable& kernels(ScoreType type) {
+  switch (type) {
+    case ScoreType::float32:
+      return select_float32_table();
+    case ScoreType::float64:
+      return select_float64_table();
+    case ScoreType::bfloat16:
+      return select_bfloat16_table();
+    default:
+      return select_random_table();
+  }
+}
+
+ScoreType score_type(const Tensor& scores) {
+  switch (scores.scalar_type()) {
+    case ScalarType::Float:
+      return ScoreType::float32;
+    case ScalarType::Double:
+      return ScoreType::float64;
+    case ScalarType::BFloat16:
+      return ScoreType::bfloat16;
+    default:
+      STD_TORCH_CHECK(false, "scores must be float32, float64 or bfloat16, got ", dtype_name(scores.scalar_type()));
+  }
+}
+
+class Selection {
+ public:
+  Selection(std::vector<Scored> tensors, const Ranking& ranking, int64_t count)
+      : tensors_(std::move(tensors)), ranking_(ranking), count_(count), kernels_(kernels(ranking.type)) {
+    size_ = tensors_.empty() ? 0 : tensors_.back().first + tensors_.back().size;
+  }
+
+  void run() {
+    bracket_ = likely_bracket();
+    run_team(1 + size_ / 262144, [&](const Worker& worker) {
+      if (worker.index == 0) workers_.resize(worker.count);
+      wait_for_team(worker);
+      std::vector<int64_t> slots(int64_t(1) << kSlotBits);
+      const Range range = share(worker, size_);
+      while (!done_) {
+        const int64_t used = int64_t((bracket_.high - bracket_.low) >> bracket_.shift) + 1;
+        std::fill_n(slots.begin(), used, 0);
+        Census& census = workers_[worker.index];
+        census = {0, 0, 0, slots.data()};
+        over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
+          kernels_.count(scored, ranking_, begin, end, bracket_, census);
+        });
+        wait_for_team(worker);
+        if (worker.index == 0) narrow(used);
+        wait_for_team(worker);
+      }
+      if (!possible() || count_ == 0) return;
+      int64_t ties = ties_;
+      for (int other = 0; other < worker.index; ++other) ties -= workers_[other].slots[last_slot_];
+      ties = std::max<int64_t>(ties, 0);
+      wait_for_team(worker);  // the slots of others are read until here
+      over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
+        ties = kernels_.toggle(scored, ranking_, begin, end, bracket_.low, ties);
+      });
+    });
+  }
+
+  int64_t eligible() const { return eligible_; }
+  int64_t nans() const { return nans_; }
+
+ private:
+  bool possible() const { return nans_ == 0 && count_ <= eligible_; }
+
+  template <class Visit>
+  void over(const Range& range, const Visit& visit) const {
+    for (const Scored& scored : tensors_) {
+      const int64_t begin = std::max<int64_t>(range.begin - scored.first, 0);
+      const int64_t end = std::min<int64_t>(range.end - scored.first, scored.size);
+      if (begin < end) visit(scored, begin, end);
+    }
+  }
+
+  uint64_t most() const { return ranking_.type == ScoreType::float64 ? ~uint64_t(0) : uint64_t(~uint32_t(0)); }
+
+  static Bracket bracket(uint64_t low, uint64_t high) {
+    int shift = 0;
+    while (((high - low) >> shift) >> kSlotBits) ++shift;
+    return {low, high, shift};
+  }
+
+  // Where the key of rank `count` lies if every 64th or so entry speaks for all. A wrong guess costs a pass.
+  Bracket likely_bracket() const {
+    constexpr int64_t kSample = 65536;
+    const int64_t stride = std::max<int64_t>(1, size_ / kSample) | 1;  // odd, to meet every column of even matrices
+    std::vector<uint64_t> keys(size_ / stride + int64_t(tensors_.size()) + 1);
+    int64_t found = 0;
+    int64_t eligible = 0;
+    for (const Scored& scored : tensors_) {
+      found +=
+          kernels_.sample(scored, ranking_, (stride - scored.first % stride) % stride, stride, keys.data() + found);
+    }
+    eligible = found * stride;
+    if (found < 64) return bracket(0, most());
+    const double share = std::min(1.0, double(count_) / double(eligible));
+    const double rank = share * double(found), spread = 4 * __builtin_sqrt(double(found) * share * (1 - share)) + 4;
+    const auto at = [&](double place) {
+      const auto middle = keys.begin() + std::clamp<int64_t>(int64_t(place), 0, found - 1);
+      std::nth_element(keys.begin(), middle, keys.begin() + found);
+      return *middle;
+    };
+    const uint64_t low = rank - spread < 0 ? 0 : at(rank - spread);
+    const uint64_t high = rank + spread >= double(found) ? most() : at(rank + spread);
+    return bracket(low, high);
+  }
+
+  // The slot that holds the entry of rank `count`, as the next bracket; done once that is a single key.
+  void narrow(int64_t used) {
+    int64_t below = 0;
+    eligible_ = nans_ = 0;
+    for (const Census& census : workers_) {
+      eligible_ += census.eligible;
+      nans_ += census.nans;
+      below += census.below;
+    }
+    done_ = !possible() || count_ == 0;
+    if (done_) return;
+    if (below >= count_) {
+      bracket_ = bracket(0, bracket_.low - 1);
+      return;
+    }
+    for (int64_t slot = 0; slot < used; ++slot) {
+      int64_t inside = 0;
+      for (const Census& census : workers_) inside += census.slots[slot];
+      if (below + inside >= count_) {
+        done_ = bracket_.shift == 0;
+        last_slot_ = slot;
+        ties_ = count_ - below;
+        const uint64_t low = bracket_.low + (uint64_t(slot) << bracket_.shift);
+        const uint64_t high = std::min(bracket_.high, low + ((uint64_t(1) << bracket_.shift) - 1));
+        bracket_ = bracket(low, high);
+        return;
+      }
+      below += inside;
+    }
+    bracket_ = bracket(bracket_.high + 1, most());
+  }
+
+  const std::vector<Scored> tensors_;
+  const Ranking ranking_;
+  const int64_t count_;
+  const SelectionTable& kernels_;
+  int64_t size_ = 0;
+  std::vector<Census> workers_;
+  Bracket bracket_{};
+  bool done_ = false;
+  int64_t eligible_ = 0, nans_ = 0, ties_ = 0, last_slot_ = 0;
+};
+
+Tensor toggle_(std::vector<Tensor> masks, std::vector<Tensor> scores, int64_t seed, int64_t count, bool live,
+               bool highest, bool magnitude) {
+  STD_TORCH_CHECK(scores.empty() || scores.size() == masks.size(), "scores must be as many as masks, ", masks.size(),
+                  ", or none for random ones, got ", scores.size());
+  STD_TORCH_CHECK(count >= 0, "count must be at least 0, got ", count);
+  const ScoreType type = scores.empty() ? ScoreType::random : score_type(scores[0]);
+  std::vector<Scored> tensors;
+  int64_t first = 0;
+  for (size_t i = 0; i < masks.size(); ++i) {
+    Tensor& mask = masks[i];
+    STD_TORCH_CHECK(mask.scalar_type() == ScalarType::Bool, "mask must be bool, got ", dtype_name(mask.scalar_type()));
+    STD_TORCH_CHECK(mask.is_contiguous(), "mask must be contiguous");
+    const void* values = nullptr;
+    if (!scores.empty()) {
+      STD_TORCH_CHECK(scores[i].scalar_type() == scores[0].scalar_type(), "scores must have one dtype, got ",
+                      dtype_name(scores[0].scalar_type()), " and ", dtype_name(scores[i].scalar_type()));
+      STD_TORCH_CHECK(scores[i].is_cpu() && mask.is_cpu(), "scores and mask must be on the CPU");
+      STD_TORCH_CHECK(scores[i].is_contiguous(), "scores must be contiguous");
+      STD_TORCH_CHECK(scores[i].numel() == mask.numel(), "scores and mask must have one size, got ", scores[i].numel(),
+                      " and ", mask.numel());
+      values = scores[i].const_data_ptr();
+    }
+    tensors.push_back({static_cast<uint8_t*>(mask.mutable_data_ptr()), values, mask.numel(), first});
+    first += mask.numel();
+  }
+  Selection selection(std::move(tensors), {type, live, highest, magnitude, uint64_t(seed)}, count);
+  selection.run();
+  Tensor facts = torch::stable::empty({2}, ScalarType::Long);
+  facts.mutable_data_ptr<int64_t>()[0] = selection.eligible();
+  facts.mutable_data_ptr<int64_t>()[1] = selection.nans();
+  return facts;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) {
+  m.def(
+      "toggle_(Tensor(a!)[] masks, Tensor[] scores, int seed, int count, bool live, bool highest, bool magnitude) -> "
+      "Tensor");
+}
+STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) { m.impl("toggle_", TORCH_BOX(&toggle_)); }
+
+}  // namespace lsh
