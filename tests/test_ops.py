@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lsh_native import native as native  # registers the operators
+from lsh_native.cells import ELMAN, FREE_RHN, LSTM, RHN, Cell
 from lsh_native.nn import SparseEmbedding, SparseLinear, SparseLSTM
 from lsh_native.sparsity.pattern import pack_pattern
 
@@ -22,7 +23,12 @@ REGISTERED = sorted(
     for name in torch._C._dispatch_get_all_op_names()
     if name.startswith("lsh::")
 )
-DIFFERENTIABLE = ("lstm_forward", "sparse_linear", "sparse_linear_backward")
+CELLS = {cell.name: cell for cell in (ELMAN, FREE_RHN, LSTM, RHN)}
+DIFFERENTIABLE = (
+    *(f"{name}_forward" for name in CELLS),
+    "sparse_linear",
+    "sparse_linear_backward",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,78 +58,24 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     def mask(rows: int, columns: int) -> Tensor:
         return torch.rand(rows, columns, generator=generator) < 0.5
 
-    mask_ih, mask_hh = mask(4 * H, I), mask(4 * H, H)
-    ih, hh = pack_pattern(mask_ih), pack_pattern(mask_hh, 4 * H * H)
-    packed_ih, packed_hh = draw(int(mask_ih.sum())), draw(int(mask_hh.sum()))
-    trajectory = (torch.rand(T, 4, H, 8, generator=generator), draw(T + 1, 2, H, 8).detach())
-    x = draw(T, B, I)
-    plain = (None, None, None)
-    uniform = torch.rand(T, 2, B, H, generator=generator), torch.rand(B, H, generator=generator)
-    bent = (torch.tensor([B, 3, 0]), *uniform)
-
+    mask_ih = mask(4 * H, I)
+    ih, packed_ih = pack_pattern(mask_ih), draw(int(mask_ih.sum()))
     if name == "pack_pattern_":
-        return [(ih.clone(), ~mask_ih & mask(4 * H, I)), (hh.clone(), ~mask_hh)]
-    if name == "lstm_forward":
-        w_ih, w_hh = draw(4 * H, I), draw(4 * H, H)
         return [
-            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], draw(4 * H), draw(1, 4 * H), *plain, False),
-            (x, draw(2, B, H), w_ih, [w_hh], ih, [hh], None, None, *bent, True),
-            (
-                x,
-                draw(2, B, H),
-                packed_ih,
-                [packed_hh],
-                ih,
-                [hh],
-                None,
-                draw(1, 4 * H),
-                *bent,
-                False,
-            ),
-            (
-                draw(T, 0, I),
-                draw(2, 0, H),
-                w_ih,
-                [w_hh],
-                ih,
-                [hh],
-                draw(4 * H),
-                None,
-                *plain,
-                False,
-            ),
-        ]
-    if name == "lstm_backward":
-        g, last = draw(T, B, H), draw(2, B, H)
-        w_ih, w_hh = draw(4 * H, I), draw(4 * H, H)
-        biases = draw(4 * H), draw(1, 4 * H)
-        dense, packed = (w_ih, [w_hh], ih, [hh]), (packed_ih, [packed_hh], ih, [hh])
-        x, run = (x, draw(2, B, H)), trajectory
-        return [
-            (g, last, *x, *run, *dense, *biases, *plain, True, False),
-            (None, last, *x, *run, *dense, None, None, *bent, False, True),
-            (g, None, *x, *run, *packed, None, biases[1], *bent, False, False),
-            (g, None, *x, *run, *packed, *biases, *plain, True, True),
-        ]
-    if name == "lstm_tangent":
-        state, input, w_ih, w_hh = (
-            draw(B, 2, H, 7),
-            draw(T, B, I, 7),
-            draw(4 * H, I),
-            draw(4 * H, H),
-        )
-        return [
-            (state, None, *trajectory, None, [w_hh], None, [hh], *plain, False),
-            (state, input, *trajectory, w_ih, [w_hh], ih, [hh], *bent, True),
-            (state, input, *trajectory, packed_ih, [packed_hh], ih, [hh], *bent, False),
+            (ih.clone(), ~mask_ih & mask(4 * H, I)),
+            (pack_pattern(mask_ih, 4 * H * I), ~mask_ih),
         ]
     if name == "toggle_":
+        mask_hh = mask(4 * H, H)
         masks, scores = [mask_ih, mask_hh], [packed_ih.new_ones(4 * H, I), draw(4 * H, H)]
         return [
             ([m.clone() for m in masks], scores, 0, 3, True, False, True),
             ([m.clone() for m in masks], [], 2**61 + 5, 4, False, False, False),
             ([mask_hh.clone()], [draw(4 * H, H).double()], 0, 2, True, True, False),
         ]
+    cell_name, _, kind = name.rpartition("_")
+    if cell_name in CELLS:
+        return layer_samples(CELLS[cell_name], kind, draw, mask, generator)
     x, weight = draw(N, I), draw(4 * H, I)
     if name == "sparse_linear":
         return [
@@ -139,6 +91,53 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
             (draw(N, 4 * H), x, packed_ih, ih, True, False, False),
         ]
     raise NotImplementedError(f"lsh::{name} must have samples here")
+
+
+def layer_samples(
+    cell: Cell,
+    kind: str,
+    draw: Callable[..., Tensor],
+    mask: Callable[[int, int], Tensor],
+    generator: torch.Generator,
+) -> list[tuple[Any, ...]]:
+    """Argument lists of one operator of a cell, with two micro-steps a time step."""
+    R, S, D = len(cell.gates) * H, len(cell.states), 2
+    mask_ih, mask_hh = mask(R, I), mask(R, H)
+    ih, hh = pack_pattern(mask_ih), [pack_pattern(mask_hh, R * H)] * D
+    w_ih, packed_ih = draw(R, I), draw(int(mask_ih.sum()))
+    w_hh = [draw(R, H) for _ in range(D)]
+    packed_hh = [draw(int(mask_hh.sum())) for _ in range(D)]
+    dense, packed = (w_ih, w_hh, ih, hh), (packed_ih, packed_hh, ih, hh)
+    x, biases = (draw(T, B, I), draw(S, B, H)), (draw(R), draw(D, R))
+    trajectory = (
+        torch.rand(T * D, cell.activations, H, 8, generator=generator),
+        draw(T * D + 1, S, H, 8).detach(),
+    )
+    plain = (None, None, None)
+    uniform = torch.rand(T, S, B, H, generator=generator), torch.rand(B, H, generator=generator)
+    bent = (torch.tensor([B, 3, 0]), *uniform)
+
+    if kind == "forward":
+        return [
+            (*x, *dense, *biases, *plain, False),
+            (*x, *dense, None, None, *bent, True),
+            (*x, *packed, None, biases[1], *bent, False),
+            (draw(T, 0, I), draw(S, 0, H), *dense, biases[0], None, *plain, False),
+        ]
+    if kind == "backward":
+        g, last = draw(T, B, H), draw(S, B, H)
+        return [
+            (g, last, *x, *trajectory, *dense, *biases, *plain, True, False),
+            (None, last, *x, *trajectory, *dense, None, None, *bent, False, True),
+            (g, None, *x, *trajectory, *packed, None, biases[1], *bent, False, False),
+            (g, None, *x, *trajectory, *packed, *biases, *plain, True, True),
+        ]
+    state, input = draw(B, S, H, 7), draw(T, B, I, 7)
+    return [
+        (state, None, *trajectory, None, w_hh, None, hh, *plain, False),
+        (state, input, *trajectory, *dense, *bent, True),
+        (state, input, *trajectory, *packed, *bent, False),
+    ]
 
 
 every_operator = pytest.mark.parametrize("name", REGISTERED)

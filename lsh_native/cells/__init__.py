@@ -1,6 +1,7 @@
 """What one step does: the definition of a cell, and the operators that run it over time."""
 
 from lsh_native.cells.cell import Cell
+from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.lstm import LSTM
 from lsh_native.cells.recurrent import (
     LayerWeights,
@@ -11,9 +12,13 @@ from lsh_native.cells.recurrent import (
     tangent,
     tangent_definition,
 )
+from lsh_native.cells.rhn import FREE_RHN, RHN
 
 __all__ = [
+    "ELMAN",
+    "FREE_RHN",
     "LSTM",
+    "RHN",
     "Cell",
     "LayerWeights",
     "Run",

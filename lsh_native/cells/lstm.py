@@ -6,8 +6,7 @@ With a = W x + b_ih + R h + b_hh split into i, f, g, o::
     c' = f c + i g     h' = o tanh(c')
 
 Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et
-    al., 2000; gate order
-and two biases as in `torch.nn.LSTM`.
+    al., 2000; gate order and two biases as in `torch.nn.LSTM`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lsh_native.cells.cell import Cell
+from lsh_native.cells.recurrent import register
 
 __all__ = ["LSTM"]
 
@@ -27,4 +27,6 @@ def _step(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, 
     return torch.stack([i, f, g, o]), torch.stack([o * c.tanh(), c])
 
 
-LSTM = Cell(name="lstm", gates=("i", "f", "g", "o"), states=("h", "c"), activations=4, step=_step)
+LSTM = register(
+    Cell(name="lstm", gates=("i", "f", "g", "o"), states=("h", "c"), activations=4, step=_step)
+)

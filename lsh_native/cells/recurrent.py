@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
-from lsh_native.cells.lstm import LSTM
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
 
 __all__ = [
     "LayerWeights",
     "Run",
     "Trajectory",
+    "register",
     "run",
     "run_definition",
     "tangent",
@@ -304,8 +304,8 @@ def _lanes(batch: Any) -> Any:
     return (batch + 3) // 4 * 4
 
 
-def _register(cell: Cell) -> None:
-    """Fake implementations and gradients of one cell's operators."""
+def register(cell: Cell) -> Cell:
+    """Gives a cell's operators their fake implementations and gradients; returns the cell."""
     name, G, S, A = f"lsh::{cell.name}", len(cell.gates), len(cell.states), cell.activations
 
     @torch.library.register_fake(f"{name}_forward")
@@ -389,7 +389,7 @@ def _register(cell: Cell) -> None:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, *optional, dense = inputs
-        if any(ctx.needs_input_grad[8:11]):
+        if any(bend is not None and bend.requires_grad for bend in optional[3:]):
             raise ValueError("hold and state_scale must not ask for a gradient: they get none")
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[2], output[3])
@@ -452,7 +452,4 @@ def _register(cell: Cell) -> None:
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
     torch.library.register_autograd(f"{name}_backward", no_second_derivative)
     torch.library.register_autograd(f"{name}_tangent", no_derivative_of_tangents)
-
-
-for _cell in (LSTM,):
-    _register(_cell)
+    return cell

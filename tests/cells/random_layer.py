@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lsh_native.cells import LSTM, LayerWeights, Run, run, run_definition
+from lsh_native.cells import LSTM, Cell, LayerWeights, Run, run, run_definition
 from lsh_native.sparsity.pattern import pack_pattern
 
 
 @dataclass(kw_only=True)
 class RandomLayer:
-    """Operands of one LSTM layer.
+    """Operands of one layer.
 
     Attributes:
         T, B, I, H: sizes.
@@ -28,6 +28,9 @@ class RandomLayer:
         device: where the operands are; they are drawn on the CPU.
         capacity: room of the patterns beyond their connections, as far as there are entries.
         bent: which of `batch_sizes`, `hold` and `state_scale` there are.
+        cell: the cell.
+        D: micro-steps of a time step. The weights and masks of those after the first are called
+            `weight_hh1` and `mask_hh1`, `weight_hh2` and so on.
         operands: the numbers and masks, by name; `layer[name]` for short.
     """
 
@@ -42,6 +45,8 @@ class RandomLayer:
     device: torch.device | str = "cpu"
     capacity: int = 0
     bent: tuple[str, ...] = ()
+    cell: Cell = LSTM
+    D: int = 1
     operands: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,26 +55,28 @@ class RandomLayer:
         def draw(*shape: int, scale: float = 1.0) -> Tensor:
             return (scale * torch.randn(shape, generator=generator)).to(self.dtype)
 
-        def mask(columns: int, density: float) -> Tensor:
-            return torch.rand(4 * self.H, columns, generator=generator) < density
-
-        masks = mask(self.I, self.density[0]), mask(self.H, self.density[1])
-        # weights that keep pre-activations of order 1, where the gates are far from saturation
-        scales = [(1 + int(m.sum()) / len(m)) ** -0.5 for m in masks]
+        G, S = len(self.cell.gates), len(self.cell.states)
         operands = {
             "input": draw(self.T, self.B, self.I),
-            "state": draw(2, self.B, self.H),
-            "weight_ih": draw(4 * self.H, self.I, scale=scales[0]),
-            "weight_hh": draw(4 * self.H, self.H, scale=scales[1]),
-            "mask_ih": masks[0],
-            "mask_hh": masks[1],
-            "bias_ih": draw(4 * self.H),
-            "bias_hh": draw(1, 4 * self.H),
+            "state": draw(S, self.B, self.H),
+            "bias_ih": draw(G * self.H),
+            "bias_hh": draw(self.D, G * self.H),
             "grad_output": draw(self.T, self.B, self.H),
-            "grad_final": draw(2, self.B, self.H),
+            "grad_final": draw(S, self.B, self.H),
         }
+        for which in self.matrices:
+            columns, density = (
+                (self.I, self.density[0]) if which == "ih" else (self.H, self.density[1])
+            )
+            mask = torch.rand(G * self.H, columns, generator=generator) < density
+            # weights that keep pre-activations of order 1, where gates are far from saturation
+            scale = (1 + int(mask.sum()) / len(mask)) ** -0.5
+            operands |= {
+                f"weight_{which}": draw(G * self.H, columns, scale=scale),
+                f"mask_{which}": mask,
+            }
         operands |= {
-            "hold": torch.rand(self.T, 2, self.B, self.H, generator=generator).to(self.dtype),
+            "hold": torch.rand(self.T, S, self.B, self.H, generator=generator).to(self.dtype),
             "state_scale": draw(self.B, self.H),
         }
         operands["hold"][torch.rand(operands["hold"].shape, generator=generator) < 0.3] = 1
@@ -79,6 +86,11 @@ class RandomLayer:
 
     def __getitem__(self, name: str) -> Tensor:
         return self.operands[name]
+
+    @property
+    def matrices(self) -> list[str]:
+        """The input weight, `ih`, and the recurrent weights, `hh`, `hh1` and so on."""
+        return ["ih", "hh", *(f"hh{d}" for d in range(1, self.D))]
 
     @property
     def bends(self) -> dict[str, Tensor]:
@@ -100,21 +112,21 @@ class RandomLayer:
 
         return LayerWeights(
             weight_ih=leaf(self.weight("ih")),
-            weight_hh=(leaf(self.weight("hh")),),
+            weight_hh=tuple(leaf(self.weight(which)) for which in self.matrices[1:]),
             pattern_ih=self.pattern("ih"),
-            pattern_hh=(self.pattern("hh"),),
+            pattern_hh=tuple(self.pattern(which) for which in self.matrices[1:]),
             bias_ih=leaf(self["bias_ih"]) if self.bias else None,
             bias_hh=leaf(self["bias_hh"]) if self.bias else None,
         )
 
     def run(self) -> Run:
-        return run(LSTM, self["input"], self["state"], self.weights(), **self.bends)
+        return run(self.cell, self["input"], self["state"], self.weights(), **self.bends)
 
     def definition_arguments(self) -> dict[str, Tensor | None]:
         """Keyword arguments of the definition in float64: dense weights, zero where masked."""
         weights = {
-            name: (self[name] * self[name.replace("weight", "mask")]).double()
-            for name in ("weight_ih", "weight_hh")
+            f"weight_{which}": (self[f"weight_{which}"] * self[f"mask_{which}"]).double()
+            for which in self.matrices
         }
         return {
             "input": self["input"].double(),
@@ -130,12 +142,58 @@ class RandomLayer:
 
     def definition(self, **changed: Tensor) -> tuple[Tensor, Tensor]:
         arguments = self.definition_arguments() | changed
-        return run_definition(LSTM, weight_hh=[arguments.pop("weight_hh")], **arguments)
+        weight_hh = [arguments.pop(f"weight_{which}") for which in self.matrices[1:]]
+        return run_definition(self.cell, weight_hh=weight_hh, **arguments)
 
     def as_stored(self, gradient: Tensor, which: str) -> Tensor:
         """A dense gradient as the operator returns it for this layer's weight."""
         mask = self[f"mask_{which}"]
         return gradient[mask] if self.packed else gradient * mask
+
+
+def gradients(layer: RandomLayer, *, dense_gradient: bool = False) -> dict[str, Tensor]:
+    """Gradients of <grad_output, output> + <grad_final, final state> by the operator."""
+    weights = layer.weights(gradient=True)
+    leaves = {
+        "input": layer["input"].clone().requires_grad_(),
+        "state": layer["state"].clone().requires_grad_(),
+        "weight_ih": weights.weight_ih,
+    }
+    for which, weight in zip(layer.matrices[1:], weights.weight_hh, strict=True):
+        leaves[f"weight_{which}"] = weight
+    if layer.bias:
+        leaves |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
+    done = run(
+        layer.cell,
+        leaves["input"],
+        leaves["state"],
+        weights,
+        dense_gradient=dense_gradient,
+        **layer.bends,
+    )
+    grads = layer["grad_output"], layer["grad_final"]
+    found = torch.autograd.grad((done.output, done.final_state), tuple(leaves.values()), grads)
+    return dict(zip(leaves, found, strict=True))
+
+
+def defined_gradients(layer: RandomLayer) -> dict[str, Tensor]:
+    """The same by autograd through the definition: weight gradients at every entry."""
+    arguments = layer.definition_arguments()
+    leaves = {
+        name: value.requires_grad_()
+        for name, value in arguments.items()
+        if value is not None and name not in layer.bends
+    }
+    grads = layer["grad_output"].double(), layer["grad_final"].double()
+    found = torch.autograd.grad(layer.definition(**leaves), tuple(leaves.values()), grads)
+    return dict(zip(leaves, found, strict=True))
+
+
+def directions(layer: RandomLayer, K: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(K)
+    shapes = (layer.B, len(layer.cell.states), layer.H, K), (layer.T, layer.B, layer.I, K)
+    state, input = (torch.randn(shape, generator=generator) for shape in shapes)
+    return state.to(layer.device, layer.dtype), input.to(layer.device, layer.dtype)
 
 
 def assert_near(actual: Tensor, expected: Tensor, tolerance: dict[str, float], name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_layer import RandomLayer, assert_near
+from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 from torch import Tensor
 
 from lsh_native.cells import LSTM, LayerWeights, Run, run, tangent, tangent_definition
@@ -60,43 +60,6 @@ def set_threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def gradients(layer: RandomLayer, *, dense_gradient: bool = False) -> dict[str, Tensor]:
-    """Gradients of <grad_output, output> + <grad_final, final state> by the operator."""
-    weights = layer.weights(gradient=True)
-    leaves = {
-        "input": layer["input"].clone().requires_grad_(),
-        "state": layer["state"].clone().requires_grad_(),
-        "weight_ih": weights.weight_ih,
-        "weight_hh": weights.weight_hh[0],
-    }
-    if layer.bias:
-        leaves |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
-    done = run(
-        LSTM,
-        leaves["input"],
-        leaves["state"],
-        weights,
-        dense_gradient=dense_gradient,
-        **layer.bends,
-    )
-    grads = layer["grad_output"], layer["grad_final"]
-    found = torch.autograd.grad((done.output, done.final_state), tuple(leaves.values()), grads)
-    return dict(zip(leaves, found, strict=True))
-
-
-def defined_gradients(layer: RandomLayer) -> dict[str, Tensor]:
-    """The same by autograd through the definition: weight gradients at every entry."""
-    arguments = layer.definition_arguments()
-    leaves = {
-        name: value.requires_grad_()
-        for name, value in arguments.items()
-        if value is not None and name not in layer.bends
-    }
-    grads = layer["grad_output"].double(), layer["grad_final"].double()
-    found = torch.autograd.grad(layer.definition(**leaves), tuple(leaves.values()), grads)
-    return dict(zip(leaves, found, strict=True))
-
-
 def backward_op(layer: RandomLayer, done: Run, **changed: object) -> tuple:
     """Calls lsh::lstm_backward itself."""
     weights = layer.weights()
@@ -120,13 +83,6 @@ def backward_op(layer: RandomLayer, done: Run, **changed: object) -> tuple:
         "dense_gradient": False,
     }
     return torch.ops.lsh.lstm_backward(**(arguments | changed))
-
-
-def directions(layer: RandomLayer, K: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(K)
-    shapes = (layer.B, 2, layer.H, K), (layer.T, layer.B, layer.I, K)
-    state, input = (torch.randn(shape, generator=generator) for shape in shapes)
-    return state.to(layer.device, layer.dtype), input.to(layer.device, layer.dtype)
 
 
 # --------------------------------------------------------------------------------- known answers
