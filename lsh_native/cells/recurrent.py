@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from lsh_native import native as native  # registers the operators
+from lsh_native.cells.batching import call_for_each, fold_into_batch
 from lsh_native.cells.cell import Cell
+from lsh_native.cells.second_derivative import differentiate_backward, effective_weight
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
 
 __all__ = [
@@ -437,19 +439,66 @@ def register(cell: Cell) -> Cell:
             *[None] * 4,
         )
 
+    def setup_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        grads, (input, state), weights = inputs[:2], inputs[2:4], inputs[6:10]
+        *optional, _, ctx.dense_gradient = inputs[10:]
+        ctx.set_materialize_grads(False)
+        ctx.depth = len(weights[1])
+        ctx.save_for_backward(
+            *(*grads, input, state, weights[0], *weights[1]),
+            *(weights[2], *weights[3], *optional),
+        )
+
+    def second_derivative(ctx: Any, *directions: Any) -> tuple[Any, ...]:
+        matrices, saved = 1 + ctx.depth, list(ctx.saved_tensors)
+        grads, operands = saved[:2], saved[2 : 4 + matrices]
+        patterns, optional = saved[4 + matrices : 4 + 2 * matrices], saved[4 + 2 * matrices :]
+        biases, bends = optional[:2], optional[2:]
+
+        def define(leaves: list[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+            kept, weights, offsets = leaves[:2], leaves[2 : 2 + matrices], leaves[2 + matrices :]
+            dense = [effective_weight(w, p) for w, p in zip(weights, patterns, strict=True)]
+            given = iter(offsets)
+            bias_ih, bias_hh = (None if b is None else next(given) for b in biases)
+            input, state = kept
+            results = run_definition(
+                cell, input, state, dense[0], dense[1:], bias_ih, bias_hh, *bends
+            )
+            return results, [*kept, *(dense if ctx.dense_gradient else weights), *offsets]
+
+        d_input, d_state, d_ih, d_hh, *d_biases = directions
+        if d_input is not None and d_input.shape != operands[0].shape:
+            d_input = None  # no gradient of the input was made
+        present = [i for i, bias in enumerate(biases) if bias is not None]
+        by_grads, by_operands = differentiate_backward(
+            define,
+            grads,
+            operands + [biases[i] for i in present],
+            [
+                *(d_input, d_state, d_ih, *(d_hh or [None] * ctx.depth)),
+                *(d_biases[i] for i in present),
+            ],
+        )
+        by_biases = dict(zip(present, by_operands[2 + matrices :], strict=True))
+        return (
+            *(*by_grads, *by_operands[:2], None, None),
+            *(by_operands[2], by_operands[3 : 2 + matrices], None, [None] * ctx.depth),
+            *(by_biases.get(0), by_biases.get(1), None, None, None, None, None),
+        )
+
     def no_derivative_of_tangents(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         raise NotImplementedError(
             f"lsh::{cell.name}_tangent has no derivative: "
             "differentiate lsh_native.cells.tangent_definition instead"
         )
 
-    def no_second_derivative(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        raise NotImplementedError(
-            f"second derivatives of lsh::{cell.name}_forward are not there yet; "
-            "differentiate lsh_native.cells.run_definition instead"
-        )
-
+    ops = _ops(cell)
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
-    torch.library.register_autograd(f"{name}_backward", no_second_derivative)
+    torch.library.register_autograd(
+        f"{name}_backward", second_derivative, setup_context=setup_second
+    )
     torch.library.register_autograd(f"{name}_tangent", no_derivative_of_tangents)
+    torch.library.register_vmap(f"{name}_forward", fold_into_batch(ops["forward"]))
+    torch.library.register_vmap(f"{name}_backward", call_for_each(ops["backward"]))
+    torch.library.register_vmap(f"{name}_tangent", call_for_each(ops["tangent"]))
     return cell

@@ -921,15 +921,6 @@ def test_forward_mode_is_refused_and_not_silently_zero(dual: str) -> None:
         torch.func.jvp(outputs, (start,), (torch.ones_like(start),))
 
 
-def test_second_derivatives_are_refused() -> None:
-    layer = small()
-    input = layer["input"].clone().requires_grad_()
-    done = run(LSTM, input, layer["state"], layer.weights(gradient=True))
-    [first] = torch.autograd.grad(done.output.sum(), input, create_graph=True)
-    with pytest.raises(NotImplementedError, match="run_definition"):
-        first.sum().backward()
-
-
 @pytest.mark.parametrize("name", ["hold", "state_scale"])
 def test_what_gets_no_gradient_must_not_ask_for_one(name: str) -> None:
     layer = small()
