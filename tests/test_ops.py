@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lsh_native import native as native  # registers the operators
-from lsh_native.cells import ELMAN, FREE_RHN, LSTM, RHN, Cell
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell
 from lsh_native.nn import SparseEmbedding, SparseLinear, SparseLSTM
 from lsh_native.sparsity.pattern import pack_pattern
 
@@ -23,7 +23,7 @@ REGISTERED = sorted(
     for name in torch._C._dispatch_get_all_op_names()
     if name.startswith("lsh::")
 )
-CELLS = {cell.name: cell for cell in (ELMAN, FREE_RHN, LSTM, RHN)}
+CELLS = {cell.name: cell for cell in (ELMAN, FREE_RHN, GRU, LSTM, RHN)}
 DIFFERENTIABLE = (
     *(f"{name}_forward" for name in CELLS),
     "sparse_linear",

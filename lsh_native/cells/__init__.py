@@ -2,6 +2,7 @@
 
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.elman import ELMAN
+from lsh_native.cells.gru import GRU
 from lsh_native.cells.lstm import LSTM
 from lsh_native.cells.recurrent import (
     LayerWeights,
@@ -17,6 +18,7 @@ from lsh_native.cells.rhn import FREE_RHN, RHN
 __all__ = [
     "ELMAN",
     "FREE_RHN",
+    "GRU",
     "LSTM",
     "RHN",
     "Cell",

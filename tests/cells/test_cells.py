@@ -6,14 +6,14 @@ import pytest
 import torch
 from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 
-from lsh_native.cells import ELMAN, FREE_RHN, LSTM, RHN, Cell, tangent, tangent_definition
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell, tangent, tangent_definition
 
 # torch's forward mode, which the definition of a tangent is written with, scripts its own rules.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
-CELLS = [ELMAN, LSTM, RHN, FREE_RHN]
+CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
 BENDS = ("batch_sizes", "hold", "state_scale")
 SIZES = [(2, 1, 1, 1), (3, 11, 5, 7), (35, 5, 3, 10), (5, 67, 4, 3)]
 
