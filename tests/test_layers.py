@@ -34,7 +34,7 @@ ENTRANCES = {
     "sqlite3": ("search/database.py",),
     "jsonargparse": ("cli/",),
     "rich": ("cli/",),
-    "torch.ops.lsh": ("cells/", "sparsity/"),
+    "torch.ops.lsh": ("cells/", "sparsity/", "lyapunov/qr_growth.py"),
     "pickle": (),
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from lsh_native import lyapunov as lyapunov  # registers an operator
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell
 from lsh_native.nn import SparseEmbedding, SparseLinear, SparseLSTM
@@ -76,6 +77,8 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     cell_name, _, kind = name.rpartition("_")
     if cell_name in CELLS:
         return layer_samples(CELLS[cell_name], kind, draw, mask, generator)
+    if name == "qr_growth":
+        return [(draw(B, 8, 3),), (draw(1, 4, 4),), (draw(0, 3, 2),)]
     x, weight = draw(N, I), draw(4 * H, I)
     if name == "sparse_linear":
         return [

@@ -21,7 +21,7 @@ from lsh_native.lyapunov.jacobian import JacobianSequence, MapJacobian
 from lsh_native.lyapunov.lsh2022 import lsh2022_distance, lsh2022_spectrum
 from lsh_native.lyapunov.of_map import spectrum_of_jacobians, spectrum_of_map
 from lsh_native.lyapunov.of_module import HasLSTMLayers, HasTangentMaps, lyapunov_spectrum
-from lsh_native.lyapunov.qr_growth import QRGrowth, qr_growth
+from lsh_native.lyapunov.qr_growth import QRGrowth, qr_growth, qr_growth_definition
 from lsh_native.lyapunov.spectrum import Spectrum
 from lsh_native.lyapunov.tangent import (
     TangentFlow,
@@ -54,6 +54,7 @@ __all__ = [
     "mean_shift",
     "paired_difference",
     "qr_growth",
+    "qr_growth_definition",
     "random_tangent",
     "spectrum_of_jacobians",
     "spectrum_of_map",

@@ -184,7 +184,15 @@ def _published_qr(tangent: Tensor) -> QRGrowth:
     basis, triangle = torch.linalg.qr(tangent)
     diagonal = triangle.diagonal(dim1=-2, dim2=-1)
     growth = diagonal.abs().double().log()
-    return QRGrowth(basis * diagonal.sign().unsqueeze(-2), growth, growth.isneginf())
+    gone = growth.isneginf()
+    unknown = torch.full((len(tangent),), torch.inf, dtype=torch.float64, device=tangent.device)
+    return QRGrowth(
+        basis * diagonal.sign().unsqueeze(-2),
+        growth,
+        gone,
+        unknown,
+        torch.zeros_like(unknown).bool(),
+    )
 
 
 def _check(layers: Sequence[LSTMLayer], inputs: Tensor, steps: int) -> None:
