@@ -77,6 +77,8 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     cell_name, _, kind = name.rpartition("_")
     if cell_name in CELLS:
         return layer_samples(CELLS[cell_name], kind, draw, mask, generator)
+    if name == "lstm_folded_tangent":
+        return [(draw(B, 2, H, 7), *trajectory, [draw(4 * H, H)])]
     if name == "qr_growth":
         return [(draw(B, 8, 3),), (draw(1, 4, 4),), (draw(0, 3, 2),)]
     x, weight = draw(N, I), draw(4 * H, I)

@@ -5,7 +5,7 @@
 // Source: R. Schreiber and C. Van Loan, SIAM Journal on Scientific and Statistical Computing 10 (1989) 53-57.
 #pragma once
 
-#include "lyapunov/matrix_product.simd.h"
+#include "common/matrix_product.simd.h"
 #include "lyapunov/qr_growth.h"
 
 namespace lsh {

@@ -1,7 +1,7 @@
 // Upper triangular matrices in double, stored by rows: Cholesky factors and inverses, in blocks.
 #pragma once
 
-#include "lyapunov/matrix_product.simd.h"
+#include "common/matrix_product.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {

@@ -3,6 +3,7 @@
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.gru import GRU
+from lsh_native.cells.folded import can_fold, folded_tangent
 from lsh_native.cells.lstm import LSTM
 from lsh_native.cells.recurrent import (
     LayerWeights,
@@ -25,6 +26,8 @@ __all__ = [
     "LayerWeights",
     "Run",
     "Trajectory",
+    "can_fold",
+    "folded_tangent",
     "run",
     "run_definition",
     "tangent",

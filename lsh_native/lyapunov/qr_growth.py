@@ -19,7 +19,7 @@ class QRGrowth(NamedTuple):
         lost: where R_jj is no more than rounding noise, (B, K), bool.
         condition: the largest ‖C⁻¹ e_j‖ of each matrix, (B,), float64, at least to its order of
             magnitude; 1 if the columns were orthogonal. C is R with columns of unit length.
-        broken_down: where a Cholesky factor was tried in vain and reflections took over, (B,), bool.
+        broken_down: where a Cholesky factor was tried in vain, (B,), bool; reflections took over.
     """
 
     basis: Tensor
@@ -45,8 +45,9 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
 
     Column j is lost if rounding alone may have made R_jj: if, with C the matrix R with its columns
     scaled to unit length, √n ε ‖C⁻¹ e_j‖ >= 1. That is, to first order, the relative change of R_jj
-    when rounding moves every column by √n ε times its length, ε = 2 u. As far as the dtype can tell, such a
-    column depends on those before it, and an arbitrary direction takes its place in the basis.
+    when rounding moves every column by √n ε times its length, ε = 2 u. As far as the dtype can
+    tell, such a column depends on those before it, and an arbitrary direction takes its place in
+    the basis.
 
     Args:
         tangent: tangent vectors as columns, (B, n, K) 1 <= K <= n, float32 or float64. If it

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lsh_native.cells import Cell, LayerWeights, Trajectory, tangent
+from lsh_native.cells import Cell, LayerWeights, Trajectory, can_fold, folded_tangent, tangent
 
-__all__ = ["LayerTangent"]
+__all__ = ["FOLD_FROM", "LayerTangent"]
+
+FOLD_FROM = 0.25
+"""The density of recurrent weights from which folding them beats the sparse product."""
 
 
 class LayerTangent:
@@ -22,6 +25,8 @@ class LayerTangent:
         weights: those the trajectory was made with; packed recurrent weights spare every product a
             gather.
         hidden: H.
+        dense: D recurrent weights (G * H, H) to fold if the pattern is so full that this is the
+            faster way, or None.
 
     Attributes:
         steps: T.
@@ -32,10 +37,16 @@ class LayerTangent:
     """
 
     def __init__(
-        self, cell: Cell, trajectory: Trajectory, weights: LayerWeights, hidden: int
+        self,
+        cell: Cell,
+        trajectory: Trajectory,
+        weights: LayerWeights,
+        hidden: int,
+        dense: list[Tensor] | None = None,
     ) -> None:
         self._cell, self._trajectory, self._weights = cell, trajectory, weights
         self._hidden, self._depth = hidden, len(weights.weight_hh)
+        self._dense = dense if can_fold(cell, trajectory) else None
         self.steps: int = trajectory.activations.shape[0] // self._depth
         self.batch: int = trajectory.batch
         self.size: int = len(cell.states) * hidden
@@ -44,8 +55,15 @@ class LayerTangent:
 
     def apply(self, time: int, vectors: Tensor) -> Tensor:
         """The product J_time · vectors, (B, n, K) to (B, n, K)."""
+        return self.along(range(time, time + 1), vectors)
+
+    def along(self, times: range, vectors: Tensor) -> Tensor:
+        """The product of the Jacobians of consecutive steps with vectors, (B, n, K) to (B, n, K)."""
         B, n, K = vectors.shape
         split = vectors.reshape(B, len(self._cell.states), self._hidden, K)
-        window = self._trajectory.window(time, time + 1, self._depth)
-        _, final = tangent(self._cell, split, window, self._weights)
+        window = self._trajectory.window(times.start, times.stop, self._depth)
+        if self._dense is not None:
+            final = folded_tangent(self._cell, split, window, self._dense)
+        else:
+            _, final = tangent(self._cell, split, window, self._weights)
         return final.reshape(B, n, K)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lsh_native.cells import LSTM, LayerWeights, Run, run
-from lsh_native.nn.layer_tangent import LayerTangent
+from lsh_native.nn.layer_tangent import FOLD_FROM, LayerTangent
 from lsh_native.nn.sparse_module import SparseModule
 
 __all__ = ["SparseLSTM"]
@@ -269,7 +269,9 @@ class SparseLSTM(SparseModule):
                 pattern_hh=(self._pattern(name).clone(),),  # masks may change later
             )
             window = passed.trajectory.window(state_warmup, x.shape[0])
-            maps.append(LayerTangent(LSTM, window, packed, self.hidden_size))
+            full = self._full_mask(name).double().mean().item() >= FOLD_FROM
+            dense = [self.masked_weight(name).clone()] if full else None
+            maps.append(LayerTangent(LSTM, window, packed, self.hidden_size, dense))
         return maps
 
     def lstm_layers(self) -> list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:

@@ -5,6 +5,10 @@ import torch
 from lstm_pair import H, I, draw, pair, single_layer
 from torch import Tensor, nn
 
+from lsh_native.cells import LSTM
+from lsh_native.nn import SparseLSTM
+from lsh_native.nn.layer_tangent import LayerTangent
+
 
 def layer_jacobians(
     dense: nn.LSTM, x: Tensor, hx: tuple[Tensor, Tensor] | None
@@ -34,7 +38,7 @@ def layer_jacobians(
     return jacobians
 
 
-@pytest.mark.parametrize("density", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.4, 1.0])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("with_state", [True, False])
 def test_tangent_maps_are_the_jacobians_of_each_layer(
@@ -113,3 +117,20 @@ def test_tangent_maps_keep_what_they_were_made_of() -> None:
             parameter.mul_(2)
     layer.set_masks({name: mask.flip(0) for name, mask in layer.masks().items()})
     assert torch.equal(maps.apply(1, few), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_folded_and_sparse_products_agree(dtype, tolerance) -> None:
+    """Several steps at once, more units than a block of them, and threads that change nothing."""
+    torch.manual_seed(0)
+    layer = SparseLSTM(3, 70, density=0.5, dtype=dtype)
+    (maps,) = layer.tangent_maps(torch.randn(6, 5, 3, dtype=dtype))
+    sparse = LayerTangent(LSTM, maps._trajectory, maps._weights, 70)
+    vectors = torch.randn(5, 140, 30, dtype=dtype)
+    found = maps.along(range(1, 5), vectors)
+    torch.testing.assert_close(found, sparse.along(range(1, 5), vectors), **tolerance(dtype))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    together = maps.along(range(1, 5), vectors)
+    torch.set_num_threads(threads)
+    assert torch.equal(together, found)

@@ -157,9 +157,7 @@ def test_random_growth_takes_every_pair_equally_often():
         for _ in range(draws)
     )
     assert len(pairs) == 6
-    assert all(
-        abs(seen / draws - 1 / 6) < 5 * math.sqrt(5 / 36 / draws) for seen in pairs.values()
-    )
+    assert all(abs(seen / draws - 1 / 6) < 5 * math.sqrt(5 / 36 / draws) for seen in pairs.values())
 
 
 def test_random_growth_wants_a_generator_on_the_cpu():

@@ -1,5 +1,5 @@
 // lsh::<cell>_folded_tangent on the CPU: J · Q for dense recurrent weights, J not formed.
-#include "lyapunov/folded.h"
+#include "cells/folded.h"
 
 #include <torch/csrc/stable/library.h>
 

@@ -1,4 +1,4 @@
-// Products of dense matrices, packed for the caches: the arithmetic of everything dense in this folder.
+// Products of dense matrices, packed for the caches.
 //
 //   C += sign · A B        A (M, D), B (D, N) with any strides, C (M, N) with rows of consecutive numbers
 //

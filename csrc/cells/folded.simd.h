@@ -1,8 +1,8 @@
-// The folded tangent at one SIMD level, written once for every cell (see folded.h, cells/cell.h).
+// The folded tangent at one SIMD level, written once for every cell (see folded.h, cell.h).
 #pragma once
 
-#include "lyapunov/folded.h"
-#include "lyapunov/matrix_product.simd.h"
+#include "cells/folded.h"
+#include "common/matrix_product.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
@@ -62,12 +62,9 @@ struct Folded {
     const T* state = pass.states + step * S * H * P;
     for (int64_t u = units.begin; u < units.end; ++u) {
       for (int64_t lane = 0; lane < P; lane += N) {
-        V active[A], was[S], is[S];
+        V active[A], was[S];
         for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
-        for (int s = 0; s < S; ++s) {
-          was[s] = load<T, N>(state + (s * H + u) * P + lane);
-          is[s] = load<T, N>(state + ((S + s) * H + u) * P + lane);
-        }
+        for (int s = 0; s < S; ++s) was[s] = load<T, N>(state + (s * H + u) * P + lane);
         for (int direction = 0; direction < G + S; ++direction) {
           V recurrent[G] = {}, input[G] = {}, d_state[S] = {}, d_next[S];
           if (direction < G) {
@@ -75,7 +72,7 @@ struct Folded {
           } else {
             d_state[direction - G] += 1;
           }
-          Cell::tangent(active, was, is, recurrent, input, d_state, d_next);
+          Cell::tangent(active, was, recurrent, input, d_state, d_next);
           for (int s = 0; s < S; ++s) {
             for (int i = 0; i < N; ++i) {
               pass.coefficients[((lane + i) * H + u) * kCoefficients + s * (G + S) + direction] = d_next[s][i];

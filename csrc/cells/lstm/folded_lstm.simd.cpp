@@ -1,5 +1,5 @@
 // The LSTM's folded tangent at one SIMD level.
+#include "cells/folded.simd.h"
 #include "cells/lstm/lstm.h"
-#include "lyapunov/folded.simd.h"
 
 LSH_FOLDED_KERNELS(folded_lstm, Lstm)
