@@ -2,6 +2,8 @@
 // Only for `.simd.cpp` files: everything here lives in the namespace of the level being compiled.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstdint>
 
 #ifndef LSH_LEVEL
@@ -61,6 +63,41 @@ template <class T, int N>
 static inline void store_first(T* p, Vector<T, N> v, int count) {
   for (int i = 0; i < N; ++i) {
     if (i < count) p[i] = v[i];
+  }
+}
+
+// Four numbers, again in every four of N lanes: one load where the level has it.
+template <class T, int N>
+static inline __attribute__((always_inline)) Vector<T, N> load_fours(const T* p) {
+  if constexpr (N == 4) {
+    return load<T, 4>(p);
+#if defined(__AVX512F__)
+  } else if constexpr (N == 16 && sizeof(T) == 4) {
+    return (Vector<T, N>)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
+  } else if constexpr (N == 8 && sizeof(T) == 8) {
+    return (Vector<T, N>)_mm512_broadcast_f64x4(_mm256_loadu_pd(p));
+#endif
+#if defined(__AVX__)
+  } else if constexpr (N == 8 && sizeof(T) == 4) {
+    return (Vector<T, N>)_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+#endif
+  } else {
+    Vector<T, N> v;
+    for (int i = 0; i < N; ++i) v[i] = p[i % 4];
+    return v;
+  }
+}
+
+// The first M of N numbers.
+template <class T, int N, int M>
+static inline __attribute__((always_inline)) Vector<T, M> first_lanes(Vector<T, N> v) {
+  if constexpr (M == N) {
+    return v;
+  } else if constexpr (M == 4) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3);
+  } else {
+    static_assert(M == 8);
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
   }
 }
 

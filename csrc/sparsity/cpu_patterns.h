@@ -1,5 +1,8 @@
-// What the CPU backend of every op knows of patterns: it can read them, so it checks them.
+// What the CPU backend of every op knows of patterns: it can read them, so it checks them. It reads the part by rows
+// only, and turns the matrix itself where it needs the columns.
 #pragma once
+
+#include <torch/csrc/stable/ops.h>
 
 #include "sparsity/check_pattern.h"
 #include "sparsity/prepare_matrix.h"
@@ -9,11 +12,12 @@ namespace lsh {
 struct CpuPatterns {
   static constexpr bool kReadsPatterns = true;
 
-  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool by_columns) {
-    const PatternView found = checked_pattern(pattern, rows, columns, name);
-    if (by_columns) check_pattern_columns(found, name);
-    return found;
+  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool) {
+    return checked_pattern(pattern, rows, columns, name);
   }
+
+  // Workers that a team has at most.
+  static int64_t team_size() { return torch::stable::get_num_threads(); }
 
   // 0, 1, 2, … as int32 on the device of `like`.
   static Tensor counting(int64_t count, const Tensor& like) {

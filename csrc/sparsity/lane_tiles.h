@@ -1,24 +1,35 @@
 // Lane tiles: how a sequence (T, B, C) is laid out for sparse products.
 //
-// A sparse product gives each non-zero the same work for every time step and batch item, so these are the SIMD lanes:
-// `steps_per_tile` time steps of B items side by side, padded with zeros to a multiple of 16 lanes. Tile i is a
-// (C, lanes) matrix; time step t stands in tile t / steps_per_tile at lane (t % steps_per_tile) * B. A tile of
-// 64 to 96 lanes fills the vector registers and a few hundred channels of it fit in the level-2 cache.
+// A sparse product gives each non-zero the same work for every time step and batch item, so these are the SIMD lanes.
+// A tile holds the lanes of a few time steps side by side: step t stands in tile t / steps_per_tile from lane
+// (t % steps_per_tile) * B on. Lanes are padded with zeros to a multiple of 16; the last tile may hold fewer. What a
+// tile looks like in memory is said in lanes.simd.h.
 #pragma once
 
 #include <cstdint>
 
 namespace lsh {
 
+// Rounded up to whole cache lines of float32, which are whole vectors at every SIMD level.
+inline int64_t padded_lanes(int64_t lanes) { return (lanes + 15) / 16 * 16; }
+
 struct LaneTiles {
   int64_t steps;
   int64_t batch;
   int64_t steps_per_tile;
-  int64_t lanes;
+  int64_t lanes;  // of a full tile, padded; every tile has room for as many
   int64_t tiles;
+
+  int64_t first_step(int64_t tile) const { return tile * steps_per_tile; }
+  int64_t steps_in(int64_t tile) const {
+    const int64_t left = steps - first_step(tile);
+    return left < steps_per_tile ? left : steps_per_tile;
+  }
+  int64_t used(int64_t tile) const { return steps_in(tile) * batch; }
+  int64_t lanes_in(int64_t tile) const { return padded_lanes(used(tile)); }
 };
 
-// The tiling of T steps of B items with the least padding, at most 96 lanes unless B alone needs more.
+// The tiling of T steps of B items with the least padding, at most 256 lanes a tile unless B alone needs more.
 LaneTiles lane_tiles(int64_t steps, int64_t batch);
 
 }  // namespace lsh

@@ -4,6 +4,7 @@
 #include "common/parallel.h"
 #include "sparsity/lane_tiles.h"
 #include "sparsity/matrix.h"
+#include "sparsity/panels.h"
 
 namespace lsh {
 
@@ -15,6 +16,7 @@ struct LinearForward {
   const T* bias;           // (R) or null
   T* output;               // (N, R)
   T* input_tiles;          // workspace (tiles, C, lanes)
+  PanelMatrix<T> panels;   // workspace: the weight by rows
 };
 
 template <class T>
@@ -27,9 +29,11 @@ struct LinearBackward {
   T* grad_weight;        // like the weight, or (R, C) when dense_gradient
   T* grad_bias;          // (R) or null
   bool dense_gradient;
-  const int32_t* every_column;  // 0, 1, 2, … for dense gradients
-  T* input_tiles;               // workspace (tiles, C, lanes)
-  T* output_tiles;              // workspace (tiles, R, lanes)
+  T* input_tiles;         // workspace (tiles, C, lanes)
+  T* output_tiles;        // workspace (tiles, R, lanes)
+  PanelMatrix<T> panels;  // workspace: the weight by columns
+  SampledPanels sampled;  // workspace
+  int32_t* scratch;       // workspace (workers, C + 1 + R)
 };
 
 template <class T>

@@ -1,67 +1,81 @@
-// The sparse linear layer at one SIMD level: whole tiles of inputs against rows of the weight.
+// The sparse linear layer at one SIMD level: chunks of the weight's rows against slabs of inputs.
 #include "sparsity/linear.h"
-#include "sparsity/gradient.simd.h"
+#include "sparsity/panels.simd.h"
+#include "sparsity/sample.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
 namespace {
 
-constexpr int64_t kRowBlock = 16;  // output rows written together: a cache line of each (N, R) row
-
+// Rows of the product of the matrix's chunks with all tiles, written to columns of a row-major (N, plan.units) matrix.
 template <class T>
-void forward(const LinearForward<T>& pass, const Worker& worker) {
-  const PatternView& p = pass.weight.pattern;
-  const int64_t L = pass.tiling.lanes;
-  const Range rows = share_by_cost(worker, p.rows, p.row_offsets, 1);
-  const Range tiles = share(worker, pass.tiling.tiles);
-  gather_rows(pass.weight, rows.begin, rows.end);
-  sequence_to_tiles(pass.tiling, p.columns, pass.input, pass.input_tiles, tiles.begin, tiles.end);
-  wait_for_team(worker);
-  constexpr int64_t kMostLanes = 96;  // lane_tiles() makes no wider tile for a batch of one
-  alignas(64) T block[kRowBlock * kMostLanes];
-  for (int64_t tile = 0; tile < pass.tiling.tiles; ++tile) {
-    const T* x = pass.input_tiles + tile * p.columns * L;
-    const int64_t first = tile * pass.tiling.steps_per_tile;
-    const int64_t left = pass.tiling.steps - first;
-    const int64_t used = left < pass.tiling.steps_per_tile ? left : pass.tiling.steps_per_tile;
-    for (int64_t row = rows.begin; row < rows.end; row += kRowBlock) {
-      const int64_t count = rows.end - row < kRowBlock ? rows.end - row : kRowBlock;
-      for (int64_t r = 0; r < count; ++r) multiply<T>(pass.weight, row + r, x, L, L, block + r * L);
-      for (int64_t lane = 0; lane < used; ++lane) {
-        T* out = pass.output + (first + lane) * p.rows + row;
-        for (int64_t r = 0; r < count; ++r) out[r] = block[r * L + lane] + (pass.bias ? pass.bias[row + r] : T(0));
-      }
+void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const LaneTiles& tiling, const T* tiles, const T* bias,
+                    T* out) {
+  const PanelPlan& plan = matrix.plan;
+  ChunkSums<T> sums;
+  for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+    const T* x = tiles + tile * plan.columns * tiling.lanes;
+    const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile);
+    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+      const int64_t first = chunk * plan.chunk_units;
+      for_slabs<T>(lanes, [&](const Slab& slab) {
+        multiply_chunk(matrix, chunk, x, slab, sums);
+        for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += kWidth<T>) {
+          const int64_t lane = slab.first + at;
+          lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), used - lane,
+                        bias ? bias + first : nullptr, plan.units,
+                        out + (tiling.first_step(tile) * tiling.batch + lane) * plan.units + first);
+        }
+      });
     }
   }
 }
 
 template <class T>
+void prepare_tiles(const LaneTiles& tiling, int64_t channels, const T* sequence, T* tiles, const Worker& worker) {
+  const Range own = share(worker, tiling.tiles);
+  for (int64_t tile = own.begin; tile < own.end; ++tile) {
+    sequence_to_tile(tiling, tile, channels, sequence, tiles + tile * channels * tiling.lanes);
+  }
+}
+
+template <class T>
+void forward(const LinearForward<T>& pass, const Worker& worker) {
+  const PatternView& p = pass.weight.pattern;
+  const Range chunks = share_chunks(worker, pass.panels.plan, p.row_offsets);
+  pack_rows(pass.weight, pass.panels, chunks);
+  prepare_tiles(pass.tiling, p.columns, pass.input, pass.input_tiles, worker);
+  wait_for_team(worker);
+  multiply_tiles(pass.panels, chunks, pass.tiling, pass.input_tiles, pass.bias, pass.output);
+}
+
+template <class T>
 void backward(const LinearBackward<T>& pass, const Worker& worker) {
   const PatternView& p = pass.weight.pattern;
-  const int64_t L = pass.tiling.lanes;
+  const LaneTiles& tiling = pass.tiling;
   const Range rows = share_by_cost(worker, p.rows, p.row_offsets, 1);
-  const Range columns = share_by_cost(worker, p.columns, p.column_offsets, 1);
-  const Range tiles = share(worker, pass.tiling.tiles);
-  sequence_to_tiles(pass.tiling, p.columns, pass.input, pass.input_tiles, tiles.begin, tiles.end);
-  sequence_to_tiles(pass.tiling, p.rows, pass.grad_output, pass.output_tiles, tiles.begin, tiles.end);
-  if (pass.grad_input) gather_columns(pass.weight, columns.begin, columns.end);
+  prepare_tiles(tiling, p.columns, pass.input, pass.input_tiles, worker);
+  prepare_tiles(tiling, p.rows, pass.grad_output, pass.output_tiles, worker);
+  Range chunks{};
+  if (pass.grad_input) {
+    int32_t* before = pass.scratch + worker.index * (p.columns + 1 + p.rows);
+    count_columns(p, before);
+    chunks = share_chunks(worker, pass.panels.plan, before);
+    pack_columns(pass.weight, pass.panels, before, before + p.columns + 1, chunks);
+  }
   wait_for_team(worker);
 
-  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient ? pass.every_column : nullptr};
+  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient, pass.sampled};
   gradient.start(rows.begin, rows.end);
-  constexpr int64_t kMostLanes = 96;
-  alignas(64) T lanes[kMostLanes];
-  for (int64_t tile = 0; tile < pass.tiling.tiles; ++tile) {
-    const T* x = pass.input_tiles + tile * p.columns * L;
-    const T* g = pass.output_tiles + tile * p.rows * L;
-    gradient.add_tile(g, x, L, rows.begin, rows.end);
-    for (int64_t column = columns.begin; pass.grad_input && column < columns.end; ++column) {
-      multiply_transposed<T>(pass.weight, column, g, L, L, lanes);
-      lanes_to_sequence(pass.tiling, tile, 0, L, lanes, p.columns, column, pass.grad_input);
-    }
+  for (int64_t row = rows.begin; pass.grad_bias && row < rows.end; ++row) pass.grad_bias[row] = 0;
+  for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+    const T* g = pass.output_tiles + tile * p.rows * tiling.lanes;
+    const T* x = pass.input_tiles + tile * p.columns * tiling.lanes;
+    gradient.add_tile(g, x, tiling.lanes_in(tile), rows.begin, rows.end);
+    if (pass.grad_bias) add_row_sums(g, p.rows, tiling.lanes_in(tile), pass.grad_bias, rows);
   }
   gradient.finish(rows.begin, rows.end);
-  if (pass.grad_bias) sum_rows(pass.tiling, pass.output_tiles, p.rows, pass.grad_bias, rows);
+  if (pass.grad_input) multiply_tiles<T>(pass.panels, chunks, tiling, pass.output_tiles, nullptr, pass.grad_input);
 }
 
 }  // namespace

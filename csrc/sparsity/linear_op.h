@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "sparsity/linear.h"
-#include "sparsity/prepare_matrix.h"
+#include "sparsity/prepare_panels.h"
 
 namespace lsh {
 
@@ -28,6 +28,9 @@ struct LinearOp {
     Tensor output = empty_like(input, {input.size(0), rows});
     pass.output = static_cast<T*>(output.mutable_data_ptr());
     pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, input.size(1), pass.tiling.lanes});
+    if constexpr (Backend::kReadsPatterns) {
+      pass.panels = panels_by_rows(pass.weight, 1, pass.tiling.lanes, input, kept);
+    }
     if (input.size(0) > 0) Backend::run(pass, input);
     return output;
   }
@@ -60,13 +63,15 @@ struct LinearOp {
     Tensor grad_bias = empty_like(input, {bias_gradient ? rows : 0});
     pass.grad_bias = bias_gradient ? static_cast<T*>(grad_bias.mutable_data_ptr()) : nullptr;
     pass.dense_gradient = dense_gradient;
-    Tensor numbers;
-    if (dense_gradient) {
-      numbers = Backend::counting(columns, pattern);
-      pass.every_column = numbers.const_data_ptr<int32_t>();
-    }
     pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, columns, pass.tiling.lanes});
     pass.output_tiles = workspace<T>(input, kept, {pass.tiling.tiles, rows, pass.tiling.lanes});
+    if constexpr (Backend::kReadsPatterns) {
+      if (input_gradient) {
+        pass.panels = panels_by_columns(pass.weight, pass.tiling.lanes, input, kept);
+        pass.scratch = integers(input, kept, Backend::team_size() * (columns + 1 + rows));
+      }
+      pass.sampled = sampled_panels(pass.weight, dense_gradient, input, kept);
+    }
     if (input.size(0) > 0) {
       Backend::run(pass, input);
     } else {

@@ -24,6 +24,11 @@ T* workspace(const Tensor& like, Tensors& kept, std::initializer_list<int64_t> s
   return static_cast<T*>(kept.back().mutable_data_ptr());
 }
 
+inline int32_t* integers(const Tensor& like, Tensors& kept, int64_t count) {
+  kept.push_back(torch::stable::new_empty(like, {count}, ScalarType::Int));
+  return kept.back().mutable_data_ptr<int32_t>();
+}
+
 // Throws unless the tensor is contiguous with the dtype and device of `reference`.
 inline const Tensor& check_operand(const Tensor& tensor, const Tensor& reference, const char* name,
                                    const char* reference_name) {
