@@ -3,29 +3,33 @@
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from lsh_native.pruning import published
 from lsh_native.pruning.criterion import (
     Drop,
     Grow,
     global_magnitude,
     gradient_growth,
     magnitude,
+    path_growth,
     random_growth,
     set_drop,
     threshold,
+    unexplored_growth,
 )
+from lsh_native.pruning.lsh2022 import as_in_2022
 from lsh_native.pruning.method import PruningMethod
 from lsh_native.pruning.redistribution import (
     Redistribution,
     keep_counts,
+    mean_gradient,
     mean_magnitude,
     nonzeros,
+    return_dropped,
 )
-from lsh_native.pruning.schedule import CosineDrop, CubicDensity, Never
+from lsh_native.pruning.structure import Blocks, FanIn, Gates, NofM, Structure
 from lsh_native.sparsity.mask import Distribution, erdos_renyi, erdos_renyi_kernel, uniform
-
-_Slot = TypeVar("_Slot")
 
 INITIAL: Final[Mapping[str, Distribution]] = MappingProxyType(
     {"uniform": uniform, "erdos_renyi": erdos_renyi, "erdos_renyi_kernel": erdos_renyi_kernel}
@@ -39,10 +43,34 @@ DROP: Final[Mapping[str, Drop]] = MappingProxyType(
     }
 )
 GROW: Final[Mapping[str, Grow]] = MappingProxyType(
-    {"random": random_growth, "gradient": gradient_growth}
+    {
+        "random": random_growth,
+        "gradient": gradient_growth,
+        "unexplored": unexplored_growth,
+        "paths": path_growth,
+    }
 )
 REDISTRIBUTE: Final[Mapping[str, Redistribution]] = MappingProxyType(
-    {"none": keep_counts, "magnitude": mean_magnitude, "nonzeros": nonzeros}
+    {
+        "none": keep_counts,
+        "magnitude": mean_magnitude,
+        "nonzeros": nonzeros,
+        "gradient": mean_gradient,
+        "dropped": return_dropped,
+    }
+)
+STRUCTURE: Final[Mapping[str, Structure]] = MappingProxyType(
+    {
+        "free": Structure(),
+        "block_4": Blocks(rows=4),
+        "block_8": Blocks(rows=8),
+        "block_16": Blocks(rows=16),
+        "gates": Gates(),
+        "fan_in": FanIn(),
+        "1:4": NofM(n=1, width=4),
+        "2:4": NofM(n=2, width=4),
+        "4:8": NofM(n=4, width=8),
+    }
 )
 
 PUBLISHED_SPACE: Final[Mapping[str, tuple[str | float, ...]]] = MappingProxyType(
@@ -56,94 +84,51 @@ PUBLISHED_SPACE: Final[Mapping[str, tuple[str | float, ...]]] = MappingProxyType
 )
 """The 144 points of the published search, as values of the controls of the method "dynamic"."""
 
-
-def static(*, initial: str = "uniform") -> PruningMethod:
-    """Keep the first masks."""
-    return PruningMethod(initial=_pick("initial", INITIAL, initial), schedule=Never())
-
-
-def dynamic(
-    *,
-    initial: str = "uniform",
-    drop: str = "magnitude",
-    grow: str = "random",
-    redistribute: str = "none",
-    drop_fraction: float = 0.5,
-    final_drop_fraction: float = 0.005,
-    every: int,
-    begin: int | float = 0,
-    until: int | float = 1.0,
-) -> PruningMethod:
-    """Drop and grow at constant density: the method that the published search ranges over.
-
-    Source: Zheng and Shlizerman, "Hyperpruning", 2025 (arXiv 2506.07975), with exact counts.
-    """
-    return PruningMethod(
-        initial=_pick("initial", INITIAL, initial),
-        schedule=CosineDrop(
-            initial=drop_fraction,
-            final=final_drop_fraction,
-            every=every,
-            begin=begin,
-            until=until,
-        ),
-        drop=_pick("drop", DROP, drop),
-        grow=_pick("grow", GROW, grow),
-        redistribute=_pick("redistribute", REDISTRIBUTE, redistribute),
-    )
-
-
-def rigl(
-    *,
-    initial: str = "erdos_renyi_kernel",
-    drop_fraction: float = 0.3,
-    every: int = 100,
-    until: int | float = 0.75,
-) -> PruningMethod:
-    """Drop the smallest weights, grow the largest gradients.
-
-    Source: U. Evci et al., "Rigging the lottery", 2020.
-    """
-    return PruningMethod(
-        initial=_pick("initial", INITIAL, initial),
-        schedule=CosineDrop(initial=drop_fraction, final=0.0, every=every, until=until),
-        drop=magnitude,
-        grow=gradient_growth,
-    )
-
-
-def gradual_magnitude(
-    *,
-    initial: str = "uniform",
-    drop: str = "magnitude",
-    initial_density: float = 1.0,
-    every: int = 100,
-    begin: int | float = 0,
-    until: int | float = 0.75,
-) -> PruningMethod:
-    """Start dense and drop the smallest weights along a cubic.
-
-    Source: M. Zhu and S. Gupta, "To prune, or not to prune", 2017.
-    """
-    exact = {name: DROP[name] for name in ("magnitude", "set", "global_magnitude")}
-    return PruningMethod(
-        initial=_pick("initial", INITIAL, initial),
-        schedule=CubicDensity(initial=initial_density, every=every, begin=begin, until=until),
-        drop=_pick("drop", exact, drop),
-    )
-
-
 METHODS: Final[Mapping[str, Callable[..., PruningMethod]]] = MappingProxyType(
-    {"static": static, "dynamic": dynamic, "rigl": rigl, "gradual_magnitude": gradual_magnitude}
+    {
+        "dense": published.dense,
+        "static": published.static,
+        "dynamic": published.dynamic,
+        "one_shot": published.one_shot,
+        "gradual_magnitude": published.gradual_magnitude,
+        "lottery_ticket": published.lottery_ticket,
+        "set": published.set_,
+        "deep_rewiring": published.deep_rewiring,
+        "dynamic_sparse_reparameterization": published.dynamic_sparse_reparameterization,
+        "sparse_momentum": published.sparse_momentum,
+        "rigl": published.rigl,
+        "top_kast": published.top_kast,
+        "selfish": published.selfish,
+        "in_time": published.in_time,
+        "granet": published.granet,
+        "mest": published.mest,
+        "structured_rigl": published.structured_rigl,
+        "cannistraci_hebb": published.cannistraci_hebb,
+        "soft_cannistraci_hebb": published.soft_cannistraci_hebb,
+        "whole_units": published.whole_units,
+    }
 )
 
+_SLOTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "initial": INITIAL,
+        "drop": DROP,
+        "grow": GROW,
+        "redistribute": REDISTRIBUTE,
+        "structure": STRUCTURE,
+    }
+)
+_INEXACT: Final = ("threshold",)  # drops that cannot bring a density down to a number
 
-def method(name: str, **controls: Any) -> PruningMethod:
+
+def method(name: str, *, compat: str | None = None, **controls: Any) -> PruningMethod:
     """Make a pruning method by name.
 
     Args:
         name: One of `METHODS`.
-        controls: What that method can be told, by keyword; see the function it names.
+        compat: "lsh2022" for what the public program of 2022 does, for comparison only.
+        controls: What that method can be told, by keyword; see the function it names. Slots are
+            given by name.
 
     Returns:
         The method, for `Topology` to run.
@@ -165,10 +150,18 @@ def method(name: str, **controls: Any) -> PruningMethod:
     needed = {control for control, value in known.items() if value.default is value.empty}
     if missing := needed - controls.keys():
         raise ValueError(f"the method {name} must be told {', '.join(sorted(missing))}")
-    return make(**controls)
+    if compat not in (None, "lsh2022"):
+        raise ValueError(f"compat must be 'lsh2022' or None, got {compat!r}")
+    for slot in controls.keys() & _SLOTS.keys():
+        choices = _SLOTS[slot]
+        if slot == "drop" and "grow" not in known:
+            choices = {drop: DROP[drop] for drop in DROP if drop not in _INEXACT}
+        controls[slot] = _pick(slot, choices, controls[slot])
+    made = make(**controls)
+    return made if compat is None else as_in_2022(made)
 
 
-def _pick(control: str, choices: Mapping[str, _Slot], name: object) -> _Slot:
+def _pick(control: str, choices: Mapping[str, Any], name: object) -> Any:
     if not isinstance(name, str) or name not in choices:
         raise ValueError(f"{control} must be one of {', '.join(choices)}, got {name!r}")
     return choices[name]

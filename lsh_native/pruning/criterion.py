@@ -3,20 +3,32 @@
 A drop criterion is handed how many connections each matrix is to lose and returns the masks of
 those that stay; a grow criterion is handed those and how many each matrix is to gain, and returns
 the new masks. Both read the connections, write nothing, and hand on what they want to know at the
-next update.
+next update. Most rank connections by a score: `DropLowest` and `GrowHighest`.
 """
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
 
+from lsh_native.pruning import score as scores_
+from lsh_native.pruning.course import Value, at
+from lsh_native.pruning.score import Score
 from lsh_native.sparsity.connections import Connections, Masks, State, count_live
-from lsh_native.sparsity.mask import apportion, draw_indices
-from lsh_native.sparsity.selection import NaNError, highest, lowest, lowest_overall
+from lsh_native.sparsity.mask import apportion
+from lsh_native.sparsity.selection import (
+    NaNError,
+    draw_seed,
+    drop_lowest,
+    grow_highest,
+    grow_random,
+    lowest,
+    random_keys,
+)
 
 Counts: TypeAlias = Mapping[str, int]
 
@@ -25,42 +37,123 @@ Grow: TypeAlias = Callable[
     [Connections, Masks, Counts, State, torch.Generator], tuple[Masks, State]
 ]
 
-_Criterion = TypeVar("_Criterion", bound=Callable[..., Any])
 
+@dataclass(frozen=True, kw_only=True)
+class DropLowest:
+    """Drop the live connections with the lowest score.
 
-def reads_gradient(criterion: _Criterion) -> _Criterion:
-    """Mark a criterion that reads `Connections.gradients`, so that the topology asks for them."""
-    criterion.__dict__["reads_gradient"] = True
-    return criterion
+    Args:
+        score: What a connection is worth.
+        magnitude: Whether the absolute value of the score counts.
+        overall: Whether all matrices compete, instead of each losing its own number.
+        name: What descriptions call it.
 
-
-def needs_gradient(criterion: Callable[..., Any] | None) -> bool:
-    """Whether a criterion, or what a `functools.partial` holds, is marked by `reads_gradient`."""
-    while isinstance(criterion, partial):
-        criterion = criterion.func
-    return bool(getattr(criterion, "reads_gradient", False))
-
-
-def magnitude(
-    connections: Connections, counts: Counts, state: State, generator: torch.Generator
-) -> tuple[Masks, State]:
-    """Drop the smallest |w| of each matrix.
-
-    The gates of a recurrent matrix stand in one matrix and compete.
+    Example:
+        >>> from lsh_native.pruning.score import gradient
+        >>> drop = DropLowest(score=gradient, magnitude=True)
     """
-    return {
-        name: mask & ~lowest(connections.weights[name].abs(), counts[name], among=mask)
-        for name, mask in connections.masks.items()
-    }, state
+
+    score: Score
+    magnitude: bool = False
+    overall: bool = False
+    name: str = ""
+
+    def __call__(
+        self, connections: Connections, counts: Counts, state: State, generator: torch.Generator
+    ) -> tuple[Masks, State]:
+        """See the file's docstring."""
+        scores = self.score(connections, connections.masks, generator)
+        if self.overall:
+            total = sum(counts.values())
+            return drop_lowest(scores, connections.masks, total, magnitude=self.magnitude), state
+        survivors: dict[str, Tensor] = {}
+        for name, mask in connections.masks.items():
+            one = {name: scores[name]}, {name: mask}, counts[name]
+            survivors |= drop_lowest(*one, magnitude=self.magnitude)
+        return survivors, state
 
 
-def global_magnitude(
-    connections: Connections, counts: Counts, state: State, generator: torch.Generator
-) -> tuple[Masks, State]:
-    """Drop the smallest |w| of all matrices together, as many as all are to lose."""
-    magnitudes = {name: weight.abs() for name, weight in connections.weights.items()}
-    dropped = lowest_overall(magnitudes, sum(counts.values()), among=connections.masks)
-    return {name: mask & ~dropped[name] for name, mask in connections.masks.items()}, state
+@dataclass(frozen=True, kw_only=True)
+class GrowHighest:
+    """Grow the dead connections of each matrix with the highest score; fields as `DropLowest`."""
+
+    score: Score
+    magnitude: bool = False
+    name: str = ""
+
+    def __call__(
+        self,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        """See the file's docstring."""
+        scores = self.score(connections, survivors, generator)
+        masks: dict[str, Tensor] = {}
+        for name, mask in survivors.items():
+            one = {name: scores[name]}, {name: mask}, counts[name]
+            masks |= grow_highest(*one, magnitude=self.magnitude)
+        return masks, state
+
+
+class _GrowRandom(GrowHighest):
+    """Growth by random numbers that need not be written down."""
+
+    def __call__(
+        self,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        return {
+            name: grow_random(mask, counts[name], generator) for name, mask in survivors.items()
+        }, state
+
+
+def needs_gradient(slot: object) -> bool:
+    """Whether a slot, its score, or what a `functools.partial` holds is marked to read gradients.
+
+    See `lsh_native.pruning.score.reads_gradient`.
+    """
+    while isinstance(slot, partial):
+        slot = slot.func
+    if getattr(slot, "reads_gradient", False):
+        return True
+    return hasattr(slot, "score") and needs_gradient(slot.score)
+
+
+magnitude: Final = DropLowest(score=scores_.weight, magnitude=True, name="magnitude")
+"""Drop the smallest |w| of each matrix.
+
+The gates of a recurrent matrix stand in one matrix and compete.
+"""
+
+global_magnitude: Final = DropLowest(
+    score=scores_.weight, magnitude=True, overall=True, name="global_magnitude"
+)
+"""Drop the smallest |w| of all matrices together, as many as all are to lose."""
+
+random_growth: Final = _GrowRandom(score=scores_.random, name="random_growth")
+"""Grow dead connections of each matrix at random, all being equally likely."""
+
+unexplored_growth: Final = GrowHighest(score=scores_.unexplored, name="unexplored_growth")
+"""Grow dead connections that were never live at random, then others."""
+
+gradient_growth: Final = GrowHighest(score=scores_.gradient, magnitude=True, name="gradient_growth")
+"""Grow the dead connections of each matrix whose loss gradient is largest in magnitude.
+
+Source: U. Evci et al., "Rigging the lottery", 2020.
+"""
+
+magnitude_growth: Final = GrowHighest(score=scores_.weight, magnitude=True, name="magnitude_growth")
+"""Grow the dead connections of largest |w|: as a first mask, the largest weights of a model."""
+
+path_growth: Final = GrowHighest(score=scores_.paths, name="path_growth")
+"""Grow the dead connections that close most paths of length three."""
 
 
 def set_drop(
@@ -76,14 +169,15 @@ def set_drop(
     survivors = {}
     for name, mask in connections.masks.items():
         weight = connections.weights[name]
-        if weight.isnan().logical_and(mask).any():
-            raise NaNError(f"the weights of {name} must be numbers, got NaN")
+        refuse_nan(name, weight, mask)
         signs = {"negative": mask & (weight < 0), "positive": mask & (weight >= 0)}
         live = count_live(signs)
         lost = apportion(counts[name], live, live)
-        survivors[name] = mask.clone()
-        for sign, among in signs.items():
-            survivors[name] &= ~lowest(weight.abs(), lost[sign], among=among)
+        kept = {
+            sign: drop_lowest({sign: weight}, {sign: among}, lost[sign], magnitude=True)[sign]
+            for sign, among in signs.items()
+        }
+        survivors[name] = kept["negative"] | kept["positive"]
     return survivors, state
 
 
@@ -94,7 +188,7 @@ def threshold(
     generator: torch.Generator,
     *,
     start: float = 1e-3,
-    tolerance: float = 0.02,
+    tolerance: Value = 0.02,
 ) -> tuple[Masks, State]:
     """Drop every |w| ≤ τ, with one τ for all matrices that follows what it removes.
 
@@ -114,56 +208,79 @@ def threshold(
     networks by dynamic sparse reparameterization", 2019 (DSR).
     """
     tau = float(state.get("threshold", start))
+    slack = at(tolerance, connections.progress)
     survivors: dict[str, Tensor] = {}
     for name, mask in connections.masks.items():
-        magnitudes = connections.weights[name].abs()
-        if magnitudes.isnan().logical_and(mask).any():
-            raise NaNError(f"the weights of {name} must be numbers, got NaN")
-        survivors[name] = mask & (magnitudes > tau)
+        refuse_nan(name, connections.weights[name], mask)
+        survivors[name] = mask & (connections.weights[name].abs() > tau)
     target = sum(counts.values())
     removed = sum(connections.counts().values()) - sum(count_live(survivors).values())
-    if removed < (1 - tolerance) * target:
+    if removed < (1 - slack) * target:
         tau *= 2
-    elif removed > (1 + tolerance) * target:
+    elif removed > (1 + slack) * target:
         tau = max(tau / 2, sys.float_info.min)  # from 0 it could not double again
     return survivors, {**state, "threshold": tau}
 
 
-def random_growth(
-    connections: Connections,
-    survivors: Masks,
-    counts: Counts,
-    state: State,
-    generator: torch.Generator,
+def sign_flip(
+    connections: Connections, counts: Counts, state: State, generator: torch.Generator
 ) -> tuple[Masks, State]:
-    """Grow dead connections of each matrix at random, all being equally likely."""
-    masks = {}
-    for name, mask in survivors.items():
-        masks[name] = mask.clone()
-        free = (~mask).reshape(-1).nonzero().squeeze(1)
-        chosen = draw_indices(counts[name], free.numel(), generator).to(free.device)
-        masks[name].view(-1)[free[chosen]] = True
-    return masks, state
+    """Drop the connections whose weight left its sign, which is fixed as long as they are live.
 
+    Those of the first update keep the signs they have; the sign of a grown one is drawn at random.
+    The numbers asked for are not heeded.
 
-@reads_gradient
-def gradient_growth(
-    connections: Connections,
-    survivors: Masks,
-    counts: Counts,
-    state: State,
-    generator: torch.Generator,
-) -> tuple[Masks, State]:
-    """Grow the dead connections of each matrix whose loss gradient is largest in magnitude.
-
-    Raises:
-        ValueError: There is no gradient of a matrix.
-
-    Source: U. Evci et al., "Rigging the lottery", 2020.
+    Source: G. Bellec et al., "Deep rewiring", 2018 (DeepR), with w = sign · θ.
     """
-    if missing := sorted(survivors.keys() - connections.gradients.keys()):
-        raise ValueError(f"gradient growth must see the dense gradients, got none of {missing}")
-    return {
-        name: mask | highest(connections.gradients[name].abs(), counts[name], among=~mask)
-        for name, mask in survivors.items()
-    }, state
+    survivors: dict[str, Tensor] = {}
+    signs: dict[str, Tensor] = {}
+    for name, mask in connections.masks.items():
+        weight = connections.weights[name]
+        refuse_nan(name, weight, mask)
+        drawn = random_keys(mask.numel(), draw_seed(generator), mask.device).view(mask.shape)
+        known = state.get(f"sign.{name}")
+        if known is None:
+            known = torch.where(weight < 0, -1, 1)
+        assert isinstance(known, Tensor)
+        sign = torch.where(known == 0, drawn % 2 * 2 - 1, known)
+        survivors[name] = mask & ((weight == 0) | ((weight > 0) == (sign > 0)))
+        signs[f"sign.{name}"] = (sign * survivors[name]).to(torch.int8)
+    return survivors, {**state, **signs}
+
+
+def outranked(
+    connections: Connections, counts: Counts, state: State, generator: torch.Generator
+) -> tuple[Masks, State]:
+    """Drop every live connection that some dead one outranks by |w|, however many these are.
+
+    It needs weights of dead connections, as `Reserve` keeps them.
+
+    Source: S. Jayakumar et al., "Top-KAST", 2020.
+    """
+    survivors = {}
+    for name, mask in connections.masks.items():
+        beaten = lowest(connections.weights[name].abs(), mask.numel() - int(mask.count_nonzero()))
+        survivors[name] = mask & ~beaten
+    return survivors, state
+
+
+def refuse_nan(name: str, weight: Tensor, mask: Tensor) -> None:
+    """Raise where a live weight is NaN."""
+    if weight.isnan().logical_and(mask).any():
+        raise NaNError(f"the weights of {name} must be numbers, got NaN")
+
+
+def given(scores: Mapping[str, Tensor]) -> Score:
+    """A score that was computed elsewhere.
+
+    Args:
+        scores: A tensor of each matrix's shape, by the names of the topology.
+    """
+    fixed = dict(scores)
+
+    def given(connections: Connections, masks: Masks, generator: torch.Generator) -> Any:
+        if missing := sorted(masks.keys() - fixed.keys()):
+            raise ValueError(f"scores must be given for every matrix, got none of {missing}")
+        return fixed
+
+    return given

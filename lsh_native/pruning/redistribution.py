@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
+from lsh_native.pruning.score import reads_gradient, whole
 from lsh_native.sparsity.connections import Connections, Masks, count_live
-from lsh_native.sparsity.selection import NaNError
 
 Shares: TypeAlias = Mapping[str, float]
 Redistribution: TypeAlias = Callable[[Connections, Masks, Mapping[str, int]], Shares]
@@ -33,27 +34,29 @@ def keep_counts(connections: Connections, survivors: Masks, budget: Mapping[str,
     return {name: max(0, budget[name] - live[name]) for name in survivors}
 
 
+def return_dropped(connections: Connections, survivors: Masks, budget: Mapping[str, int]) -> Shares:
+    """Grow in every matrix as many as the drop took from it; otherwise as `keep_counts`."""
+    left = count_live(survivors)
+    return {name: count - left[name] for name, count in connections.counts().items()}
+
+
 def mean_magnitude(connections: Connections, survivors: Masks, budget: Mapping[str, int]) -> Shares:
     """Grow in proportion to the mean |w| of each matrix's survivors; otherwise as `keep_counts`.
 
     Source: T. Dettmers and L. Zettlemoyer, "Sparse networks from scratch", 2019 (SNFS), with
     |w| in the place of momentum.
     """
-    magnitudes = {name: connections.weights[name][mask].abs() for name, mask in survivors.items()}
-    for name, values in magnitudes.items():
-        if not values.isfinite().all():
-            raise NaNError(f"the weights of {name} must be finite, got NaN or infinity")
-    largest = max(
-        (float(values.max()) for values in magnitudes.values() if values.numel()), default=0
-    )
-    if not largest:
-        return dict.fromkeys(survivors, 0.0)
-    shares = {}
-    for name, values in magnitudes.items():
-        # A sum of integers does not depend on its order, so no number of threads changes a share.
-        total = (values.double() / largest * 2**30).round().to(torch.int64).sum()
-        shares[name] = int(total) / max(values.numel(), 1)
-    return shares
+    return _means(connections.weights, survivors)
+
+
+@reads_gradient
+def mean_gradient(connections: Connections, survivors: Masks, budget: Mapping[str, int]) -> Shares:
+    """Grow in proportion to the mean |gradient| of each matrix's survivors; as `keep_counts`.
+
+    Source: T. Dettmers and L. Zettlemoyer, "Sparse networks from scratch", 2019 (SNFS), where
+    gradients are smoothed over steps.
+    """
+    return _means(connections.gradients, survivors)
 
 
 def nonzeros(
@@ -71,3 +74,14 @@ def nonzeros(
     return count_live(
         {name: mask & (connections.weights[name].abs() > above) for name, mask in survivors.items()}
     )
+
+
+def _means(values: Mapping[str, Tensor], survivors: Masks) -> dict[str, float]:
+    """Mean magnitude under each mask, in units that do not depend on the order of adding."""
+    chosen = {name: values[name][mask].flatten() for name, mask in survivors.items()}
+    units = whole(torch.cat(list(chosen.values())))
+    sums = (int(part.sum()) for part in units.split([part.numel() for part in chosen.values()]))
+    return {
+        name: total / max(part.numel(), 1)
+        for (name, part), total in zip(chosen.items(), sums, strict=True)
+    }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Masks: TypeAlias = Mapping[str, Tensor]
+Weights: TypeAlias = Mapping[str, Tensor]
 State: TypeAlias = Mapping[str, Tensor | float]
 """What a method carries from update to update: tensors and plain numbers by name."""
 
@@ -22,6 +23,9 @@ class Connections:
         gradients: Loss gradient of each matrix at all entries, live and dead; empty when not asked
             for.
         density: Share of all connections that the topology is to keep in the end, in [0, 1].
+        explored: Bool tensor of each matrix's shape, true where a connection is or ever was live;
+            empty when not kept.
+        progress: How far the topology's changes have come, in [0, 1].
 
     Raises:
         ValueError: Names or shapes differ.
@@ -32,6 +36,8 @@ class Connections:
     masks: Masks
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     density: float = 1.0
+    explored: Masks = field(default_factory=dict)
+    progress: float = 0.0
 
     def __post_init__(self) -> None:
         check_masks(self.masks, self.sizes)
@@ -48,7 +54,7 @@ class Connections:
 
 def count_live(masks: Masks) -> dict[str, int]:
     """Live connections of each mask."""
-    return {name: int(mask.sum()) for name, mask in masks.items()}
+    return {name: int(mask.count_nonzero()) for name, mask in masks.items()}
 
 
 def check_masks(masks: Masks, sizes: Mapping[str, torch.Size]) -> None:

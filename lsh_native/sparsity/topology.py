@@ -1,16 +1,26 @@
 """The masks of a model: the one place where masks, weights and optimizer state change together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from lsh_native.sparsity.connections import Connections, Masks, State, check_masks, count_live
+from lsh_native.sparsity.change import Change
+from lsh_native.sparsity.connections import (
+    Connections,
+    Masks,
+    State,
+    Weights,
+    check_masks,
+    count_live,
+)
+from lsh_native.sparsity.zero_dead import zero_dead_
 
-_MASK, _METHOD = "mask.", "method."
+_MASK, _FIRST, _EXPLORED, _METHOD = "mask.", "first.", "explored.", "method."
+_PREFIXES = (_MASK, _FIRST, _EXPLORED, _METHOD)
 
 
 class Method(Protocol):
@@ -18,7 +28,14 @@ class Method(Protocol):
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether an update reads the gradients of dead connections."""
+        """Whether the gradients of dead connections are ever read."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether `follow` is wanted after every step."""
+
+    def needs_gradient_at(self, step: int) -> bool:
+        """Whether the gradients of dead connections are read after this step."""
 
     def over(self, steps: int | None) -> Self:
         """The same method for a training of this many optimizer steps."""
@@ -26,13 +43,21 @@ class Method(Protocol):
     def due(self, step: int) -> bool:
         """Whether the topology changes after this optimizer step, counted from 1."""
 
-    def start(self, connections: Connections, generator: torch.Generator) -> Masks:
-        """The first masks, given a model whose connections are all live."""
+    def start(self, connections: Connections, generator: torch.Generator) -> tuple[Masks, State]:
+        """First masks and state, given a model whose connections are all live."""
+
+    def follow(
+        self, connections: Connections, step: int, state: State, generator: torch.Generator
+    ) -> tuple[Weights, State]:
+        """New values of weights after a step, from weights of which dead ones are not cleared."""
 
     def update(
         self, connections: Connections, step: int, state: State, generator: torch.Generator
-    ) -> tuple[Masks, State]:
-        """The next masks, and what the method wants to be handed at the next update."""
+    ) -> tuple[Masks, State, Weights]:
+        """The next masks and state, and values for live weights that are neither kept nor zero."""
+
+    def trained(self, masks: Masks, state: State) -> Masks:
+        """The connections whose optimizer state is kept, the live ones or more."""
 
     def describe(self) -> dict[str, str]:
         """What tells this method from others, in words."""
@@ -51,6 +76,9 @@ class MaskedModule(Protocol):
 
 class _GradientChooser(Protocol):
     gradient: str  # "masked" or "dense"
+
+
+Observer: TypeAlias = Callable[[Change], None]
 
 
 class Topology:
@@ -76,7 +104,8 @@ class Topology:
         steps: Optimizer steps of the whole training; a method may do without.
 
     Raises:
-        ValueError: A glob matches no weight matrix, none is left, or the density is outside [0, 1].
+        ValueError: A glob matches no weight matrix, none is left, the density is outside [0, 1], or
+            the method's structure does not fit a matrix or the density.
         TypeError: `include` or `exclude` is a single string.
 
     Example:
@@ -122,16 +151,20 @@ class Topology:
         self._generator = torch.Generator().manual_seed(seed)
         self._step = 0
         self._state: State = {}
-        self._masks: dict[str, Tensor] = {}
+        self._observers: list[Observer] = []
         if method.needs_gradient:
             self._refuse_modules_without_dense_gradient()
         everything = {
             name: torch.ones_like(weight, dtype=torch.bool)
             for name, weight in self._weights.items()
         }
+        self._masks, self._explored = everything, {}
         start = Connections(weights=self._values(), masks=everything, density=density)
-        self._set_masks(self._method.start(start, self._generator))
-        self._clear(self._dead(), None)
+        masks, self._state = self._method.start(start, self._generator)
+        self._set_masks(masks)
+        self._first = self.masks()
+        self._explored = {name: mask.clone() for name, mask in self._masks.items()}
+        self._clear(None)
         self._choose_gradient()
 
     def step(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -140,7 +173,8 @@ class Topology:
         Dead weights are set back to zero with every tensor of their shape in the optimizer's state.
         When the method is due, its new masks are applied: a dropped or grown connection starts from
         zero, in its weight and in the optimizer's state. One that was dropped and grown again in
-        the same update never left.
+        the same update never left. A method may ask for other values of live weights; the optimizer
+        state of those it changes starts from zero too.
 
         Returns:
             Whether the method was due, so that the masks may have changed.
@@ -151,20 +185,32 @@ class Topology:
             NaNError: The method has to choose among weights or gradients that hold NaN.
         """
         self._refuse_foreign(optimizer)
-        self._clear(self._dead(), optimizer)
-        due = self._method.due(self._step + 1)
-        if due:
-            masks, state = self._method.update(
-                self._connections(), self._step + 1, self._state, self._generator
+        step = self._step + 1
+        if self._method.follows:
+            weights, self._state = self._method.follow(
+                self._connections(step), step, self._state, self._generator
             )
+            self._write(weights)
+        self._clear(optimizer)
+        due = self._method.due(step)
+        if due:
             before = self._masks
+            masks, self._state, weights = self._method.update(
+                self._connections(step), step, self._state, self._generator
+            )
             self._set_masks(masks)
-            self._state = state
-            changed = {name: before[name] ^ mask for name, mask in self._masks.items()}
-            self._clear(changed, optimizer)
-        self._step += 1
+            self._restart(weights, optimizer)
+            self._clear(optimizer)
+            for name, mask in self._masks.items():
+                self._explored[name] |= mask
+            self._tell(before)
+        self._step = step
         self._choose_gradient()
         return due
+
+    def observe(self, observer: Observer) -> None:
+        """Have a function called with every `Change` from now on, after it was applied."""
+        self._observers.append(observer)
 
     def masks(self) -> dict[str, Tensor]:
         """Bool mask of each chosen weight, on the weight's device; not to be written."""
@@ -193,6 +239,8 @@ class Topology:
             "description": self._method.describe(),
             "generator": self._generator.get_state(),
             **{_MASK + name: mask.clone() for name, mask in self._masks.items()},
+            **{_FIRST + name: mask.clone() for name, mask in self._first.items()},
+            **{_EXPLORED + name: mask.clone() for name, mask in self._explored.items()},
             **{
                 _METHOD + name: value.clone() if isinstance(value, Tensor) else value
                 for name, value in self._state.items()
@@ -209,13 +257,14 @@ class Topology:
         fixed = {"step", "density", "description", "generator"}
         if missing := fixed - state.keys():
             raise ValueError(f"a topology's state must hold {sorted(missing)}, got {sorted(state)}")
-        masks = _with_prefix(state, _MASK)
+        masks, first, explored = (_with_prefix(state, part) for part in (_MASK, _FIRST, _EXPLORED))
         try:
-            check_masks(masks, {name: weight.shape for name, weight in self._weights.items()})
+            for part in (masks, first, explored):
+                check_masks(part, self._sizes())
         except TypeError as error:
             raise ValueError(str(error)) from error
         if unknown := [
-            name for name in state if name not in fixed and not name.startswith((_MASK, _METHOD))
+            name for name in state if name not in fixed and not name.startswith(_PREFIXES)
         ]:
             raise ValueError(f"a topology's state must hold nothing else, got {sorted(unknown)}")
         if not isinstance(state["description"], Mapping):
@@ -235,20 +284,31 @@ class Topology:
             raise ValueError(f"generator must be the state of a CPU generator: {error}") from error
         self._generator = generator
         self._step = step
-        self._state = _with_prefix(state, _METHOD)
+        self._state = {
+            name: value.clone() if isinstance(value, Tensor) else value
+            for name, value in _with_prefix(state, _METHOD).items()
+        }
         self._set_masks(masks)
-        self._clear(self._dead(), None)
+        self._first, self._explored = self._on_devices(first), self._on_devices(explored)
+        self._clear(None)
         self._choose_gradient()
 
     def _values(self) -> dict[str, Tensor]:
         return {name: weight.detach() for name, weight in self._weights.items()}
 
-    def _dead(self) -> dict[str, Tensor]:
-        return {name: ~mask for name, mask in self._masks.items()}
+    def _sizes(self) -> dict[str, torch.Size]:
+        return {name: weight.shape for name, weight in self._weights.items()}
 
-    def _connections(self) -> Connections:
+    def _on_devices(self, masks: Masks) -> dict[str, Tensor]:
+        """Copies of masks beside their weights."""
+        return {
+            name: masks[name].to(weight.device, copy=True) for name, weight in self._weights.items()
+        }
+
+    def _connections(self, step: int) -> Connections:
         gradients = {}
-        for name, weight in self._weights.items() if self._method.needs_gradient else ():
+        needed = self._method.needs_gradient_at(step)
+        for name, weight in self._weights.items() if needed else ():
             if weight.grad is None:
                 raise ValueError(
                     f"the method must see the gradient of {name}, got none: call topology.step "
@@ -256,34 +316,55 @@ class Topology:
                 )
             gradients[name] = weight.grad.to_dense() if weight.grad.is_sparse else weight.grad
         return Connections(
-            weights=self._values(), masks=self._masks, gradients=gradients, density=self._density
+            weights=self._values(),
+            masks=self._masks,
+            gradients=gradients,
+            density=self._density,
+            explored=self._explored,
         )
 
     def _set_masks(self, masks: Masks) -> None:
-        check_masks(masks, {name: weight.shape for name, weight in self._weights.items()})
-        self._masks = {
-            name: masks[name].to(weight.device, copy=True) for name, weight in self._weights.items()
-        }
+        check_masks(masks, self._sizes())
+        self._masks = self._on_devices(masks)
         for module, names in self._masked_modules:
             module.set_masks({local: self._masks[name] for local, name in names.items()})
 
     @torch.no_grad()
-    def _clear(self, entries: Masks, optimizer: torch.optim.Optimizer | None) -> None:
-        """Set these entries to zero in each weight and in all state of its shape."""
+    def _write(self, weights: Weights) -> None:
+        for name, weight in weights.items():
+            self._weights[name].copy_(weight)
+
+    @torch.no_grad()
+    def _restart(self, weights: Weights, optimizer: torch.optim.Optimizer) -> None:
+        """Give live weights new values; the optimizer forgets those that it had trained."""
+        for name, value in weights.items():
+            weight, mask = self._weights[name], self._masks[name]
+            changed = mask & (weight != value) & (weight != 0)
+            weight.copy_(torch.where(mask, value, 0))
+            zero_dead_(_same_shaped(optimizer, weight), ~changed)
+
+    def _clear(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Set dead weights to zero, and all state of their shape that is no longer trained."""
+        trained = self._method.trained(self._masks, self._state)
         for name, weight in self._weights.items():
-            state = optimizer.state.get(weight, {}) if optimizer else {}
-            same_shape = [
-                value
-                for value in state.values()
-                if isinstance(value, Tensor) and value.shape == weight.shape
-            ]
-            for tensor in (weight, *same_shape):
-                # not a product with the mask: that would keep NaN and turn infinity into it
-                tensor.masked_fill_(entries[name], 0)
+            zero_dead_([weight], self._masks[name])
+            zero_dead_(_same_shaped(optimizer, weight), trained[name])
+
+    def _tell(self, before: Masks) -> None:
+        if self._observers:
+            change = Change(
+                step=self._step + 1,
+                before=before,
+                after=self.masks(),
+                first=self._first,
+                explored={name: mask.clone() for name, mask in self._explored.items()},
+            )
+            for observer in self._observers:
+                observer(change)
 
     def _choose_gradient(self) -> None:
         if self._method.needs_gradient:
-            kind = "dense" if self._method.due(self._step + 1) else "masked"
+            kind = "dense" if self._method.needs_gradient_at(self._step + 1) else "masked"
             for module in self._gradient_choosers:
                 module.gradient = kind
 
@@ -330,6 +411,16 @@ def _choose(
     if not chosen:
         raise ValueError(f"a topology needs a weight matrix, none of {known} is left")
     return chosen
+
+
+def _same_shaped(optimizer: torch.optim.Optimizer | None, weight: nn.Parameter) -> list[Tensor]:
+    """The optimizer's state of a weight that has an entry for each of its entries."""
+    state = optimizer.state.get(weight, {}) if optimizer else {}
+    return [
+        value
+        for value in state.values()
+        if isinstance(value, Tensor) and value.shape == weight.shape
+    ]
 
 
 def _matches(names: Iterable[str], globs: Iterable[str]) -> bool:

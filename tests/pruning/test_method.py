@@ -49,7 +49,7 @@ THERE = matrices([0.1, 0.9, 0.0, 0.0], [4.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0],
 
 def test_drop_and_gradient_growth_by_hand():
     method = PruningMethod(schedule=constant(0.5), grow=gradient_growth)
-    masks, _ = update(method, THERE)
+    masks, _, _ = update(method, THERE)
     # ⌈0.5 · 2⌉ = 1 and ⌈0.5 · 3⌉ = 2 go; the largest gradients are at the end
     assert masks["a"].int().tolist() == [[0, 1, 0, 1]]
     assert masks["b"].int().tolist() == [[1, 0, 0, 0, 0, 0, 1, 1]]
@@ -57,7 +57,7 @@ def test_drop_and_gradient_growth_by_hand():
 
 def test_what_is_dropped_may_grow_again():
     there = replace(THERE, gradients={name: -w for name, w in THERE.weights.items()})
-    masks, _ = update(PruningMethod(schedule=constant(0.5), grow=gradient_growth), there)
+    masks, _, _ = update(PruningMethod(schedule=constant(0.5), grow=gradient_growth), there)
     assert all(torch.equal(masks[name], THERE.masks[name]) for name in masks)
 
 
@@ -90,7 +90,7 @@ def test_nothing_left_to_share_by():
         method = PruningMethod(
             schedule=constant(0.5), drop=everything, grow=random_growth, redistribute=redistribute
         )
-        masks, state = update(method, THERE)
+        masks, state, _ = update(method, THERE)
         assert sum(counts(masks).values()) == 5
         assert state == {"threshold": 50.0}
 
@@ -116,9 +116,11 @@ def test_a_falling_density_and_a_fraction_together():
     method = PruningMethod(schedule=Both(initial=1.0, every=1, until=2), grow=gradient_growth)
     there = matrices([float(k) for k in range(1, 9)], density=0.5)
     # 8 to 4 by magnitude, then ⌈0.5 · 4⌉ of those, and as many come by gradient
-    masks, _ = update(method, there, step=2)
+    masks, _, _ = update(method, there, step=2)
     assert masks["a"].int().tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
-    masks, _ = update(method, replace(there, gradients={"a": -there.weights["a"].sub(9)}), step=2)
+    masks, _, _ = update(
+        method, replace(there, gradients={"a": -there.weights["a"].sub(9)}), step=2
+    )
     assert masks["a"].int().tolist() == [[1, 1, 0, 0, 0, 0, 1, 1]]
 
 
@@ -143,7 +145,7 @@ def test_a_falling_density_is_exact_for_any_sizes(sizes, density, seed, drop):
             masks=masks,
             density=density,
         )
-        new, _ = method.update(there, step, {}, generator)
+        new, _, _ = method.update(there, step, {}, generator)
         assert all((new[name] <= masks[name]).all() for name in masks)
         wanted = total_count(there.sizes, method.schedule.density(step, density))
         assert sum(counts(new).values()) == wanted

@@ -75,7 +75,7 @@ def test_mean_magnitude_is_the_same_in_any_order():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_mean_magnitude_refuses_what_has_no_mean(value):
     broken = Connections(weights=WEIGHTS | {"b": torch.full((2, 2), value)}, masks=BEFORE)
-    with pytest.raises(NaNError, match="weights of b must be finite"):
+    with pytest.raises(NaNError, match="weights must be finite"):
         mean_magnitude(broken, SURVIVORS, BUDGET)
 
 

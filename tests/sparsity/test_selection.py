@@ -140,7 +140,8 @@ def test_several_tensors_are_one_long_one():
 def test_random_keys_are_distinct_and_even():
     keys = random_keys(200_000, 2**61 + 12345)
     assert keys.unique().numel() == 200_000
-    assert 0 <= int(keys.min()) and int(keys.max()) < 2**32
+    assert int(keys.min()) >= 0
+    assert int(keys.max()) < 2**32
     for bit in range(32):
         ones = int((keys >> bit & 1).sum())
         assert abs(ones - 100_000) < 5 * math.sqrt(50_000)

@@ -17,6 +17,7 @@ class Scripted:
     """A method whose masks are written down: one for the start, one for each update."""
 
     needs_gradient = False
+    follows = False
 
     def __init__(self, *masks: Mapping[str, list]) -> None:
         self.masks = [{n: torch.tensor(m, dtype=torch.bool) for n, m in ms.items()} for ms in masks]
@@ -28,12 +29,21 @@ class Scripted:
     def due(self, step):
         return step < len(self.masks)
 
+    def needs_gradient_at(self, step):
+        return False
+
     def start(self, connections, generator):
-        return self.masks[0]
+        return self.masks[0], {}
+
+    def follow(self, connections, step, state, generator):
+        raise AssertionError("it does not follow")
 
     def update(self, connections, step, state, generator):
         self.seen.append((connections, dict(state)))
-        return self.masks[step], {"step": step}
+        return self.masks[step], {"step": step}, {}
+
+    def trained(self, masks, state):
+        return masks
 
     def describe(self):
         return {"name": "scripted"}
@@ -319,7 +329,10 @@ def test_state_is_tensors_and_json():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain.keys() == {"step", "density", "description", "method.threshold"}
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    assert tensors.keys() == {"generator", "mask.0.weight", "mask.1.weight"}
+    assert tensors.keys() == {
+        "generator",
+        *(f"{part}.{n}.weight" for part in ("mask", "first", "explored") for n in "01"),
+    }
     own = {mask.data_ptr() for mask in topology.masks().values()}
     assert not own & {tensor.data_ptr() for tensor in tensors.values()}
 

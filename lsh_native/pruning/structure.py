@@ -1,0 +1,384 @@
+"""What shape a mask may have: single entries, blocks, gates, groups of equal count.
+
+A structure shows criteria what they choose among. Blocks and gates do so by other matrices (one
+entry a block, one matrix a gate), for which any criterion serves. Groups hold equal numbers of
+connections, so they choose in each group by the score of a criterion.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsh_native.pruning.criterion import Counts, Drop, DropLowest, Grow, GrowHighest
+from lsh_native.sparsity.connections import Connections, Masks, State, count_live
+from lsh_native.sparsity.selection import NaNError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """Single entries, free; what other structures change."""
+
+    def reduce(self, connections: Connections) -> Connections:
+        """What criteria see.
+
+        Raises:
+            ValueError: A matrix or the density does not fit the structure.
+        """
+        return connections
+
+    def expand(self, masks: Masks, connections: Connections) -> Masks:
+        """Masks of what criteria saw, as masks of the connections."""
+        return masks
+
+    def shrink(
+        self,
+        drop: Drop,
+        connections: Connections,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        """Drop exactly so many for good."""
+        return drop(connections, counts, state, generator)
+
+    def grow(
+        self,
+        grow: Grow,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        """Grow exactly so many."""
+        return grow(connections, survivors, counts, state, generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks(Structure):
+    """Blocks of rows × columns that are live or dead as one, ranked by their largest entry.
+
+    Args:
+        rows: Rows of a block.
+        columns: Columns of a block.
+
+    Raises:
+        ValueError: A size is below 1.
+
+    Source: S. Narang et al., "Block-sparse recurrent neural networks", 2017.
+    """
+
+    rows: int
+    columns: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns) < 1:
+            raise ValueError(f"a block must have a row and a column, got {self}")
+
+    def reduce(self, connections: Connections) -> Connections:
+        """See `Structure.reduce`."""
+        for name, size in connections.sizes.items():
+            rows, columns = size[0], size[1:].numel()
+            if rows % self.rows or columns % self.columns:
+                raise ValueError(
+                    f"the rows and columns of {name} must be multiples of {self.rows} and "
+                    f"{self.columns} to hold whole blocks, got {rows} and {columns}"
+                )
+        return replace(
+            connections,
+            weights=self._each(self._largest, connections.weights),
+            masks=self._each(self._any, connections.masks),
+            gradients=self._each(self._largest, connections.gradients),
+            explored=self._each(self._any, connections.explored),
+        )
+
+    def expand(self, masks: Masks, connections: Connections) -> Masks:
+        """See `Structure.expand`."""
+        return {
+            name: mask.repeat_interleave(self.rows, 0)
+            .repeat_interleave(self.columns, 1)
+            .view(connections.sizes[name])
+            for name, mask in masks.items()
+        }
+
+    def _each(self, pool: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: pool(self._tiles(tensor)) for name, tensor in tensors.items()}
+
+    def _tiles(self, tensor: Tensor) -> Tensor:
+        """(blocks down, rows of a block, blocks across, columns of a block)."""
+        rows, columns = tensor.shape[0], tensor.shape[1:].numel()
+        return tensor.reshape(rows // self.rows, self.rows, columns // self.columns, self.columns)
+
+    @staticmethod
+    def _largest(tiles: Tensor) -> Tensor:
+        # amax hands a NaN on
+        return tiles.abs().amax((1, 3)) if tiles.numel() else tiles.new_zeros(tiles.shape[::2])
+
+    @staticmethod
+    def _any(tiles: Tensor) -> Tensor:
+        return tiles.any(3).any(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates(Structure):
+    """Each gate of a recurrent matrix is a matrix of its own: gates no longer compete.
+
+    Args:
+        gates: Gates that stand above each other in a matrix.
+        include: Globs over names; other matrices stay whole.
+
+    Raises:
+        ValueError: There are fewer than two gates.
+    """
+
+    gates: int = 4
+    include: Sequence[str] = ("*weight_ih*", "*weight_hh*")
+
+    def __post_init__(self) -> None:
+        if self.gates < 2:
+            raise ValueError(f"gates must be at least 2, got {self.gates}")
+
+    def reduce(self, connections: Connections) -> Connections:
+        """See `Structure.reduce`."""
+        for name, size in connections.sizes.items():
+            if self._splits(name) and size[0] % self.gates:
+                raise ValueError(
+                    f"the rows of {name} must be a multiple of its {self.gates} gates, "
+                    f"got {size[0]}"
+                )
+        return replace(
+            connections,
+            weights=self._split(connections.weights),
+            masks=self._split(connections.masks),
+            gradients=self._split(connections.gradients),
+            explored=self._split(connections.explored),
+        )
+
+    def expand(self, masks: Masks, connections: Connections) -> Masks:
+        """See `Structure.expand`."""
+        return {
+            name: torch.cat([masks[f"{name}[{gate}]"] for gate in range(self.gates)])
+            if self._splits(name)
+            else masks[name]
+            for name in connections.masks
+        }
+
+    def _splits(self, name: str) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self.include)
+
+    def _split(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            if self._splits(name):
+                chunks = tensor.chunk(self.gates)
+                parts |= {f"{name}[{gate}]": chunk for gate, chunk in enumerate(chunks)}
+            else:
+                parts[name] = tensor
+        return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balanced(Structure):
+    """Groups of neighbours within a row hold equal numbers of connections, to within one.
+
+    Of numbers that cannot be equal the first groups hold the larger. What is dropped for good goes
+    in each group by the drop criterion's score, what grows comes by the grow criterion's.
+
+    Args:
+        width: Entries of a group; None for whole rows, that is constant fan-in.
+    """
+
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is not None and self.width < 1:
+            raise ValueError(f"the width of a group must be at least 1, got {self.width}")
+
+    def reduce(self, connections: Connections) -> Connections:
+        """See `Structure.reduce`."""
+        for name, size in connections.sizes.items():
+            if self.width is not None and size[1:].numel() % self.width:
+                raise ValueError(
+                    f"the columns of {name} must be a multiple of {self.width} to hold whole "
+                    f"groups, got {size[1:].numel()}"
+                )
+        return connections
+
+    def shrink(
+        self,
+        drop: Drop,
+        connections: Connections,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        """See `Structure.shrink`."""
+        if not isinstance(drop, DropLowest):
+            raise ValueError(f"a structure of groups must have a drop by score, got {drop}")
+        scores = drop.score(connections, connections.masks, generator)
+        live = connections.counts()
+        survivors = {}
+        for name, mask in connections.masks.items():
+            values = scores[name].abs() if drop.magnitude else scores[name]
+            targets = self.targets(mask, live[name] - counts[name])
+            survivors[name] = self._keep(values, mask, targets)
+        return survivors, state
+
+    def grow(
+        self,
+        grow: Grow,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> tuple[Masks, State]:
+        """See `Structure.grow`; groups that hold too many lose their smallest |w| first."""
+        if not isinstance(grow, GrowHighest):
+            raise ValueError(f"a structure of groups must have a growth by score, got {grow}")
+        live = count_live(survivors)
+        used = self.used(grow, connections, survivors, counts, state, generator)
+        targets, kept = {}, {}
+        for name, mask in survivors.items():
+            targets[name] = self.targets(mask, live[name] + counts[name], used[name])
+            kept[name] = self._keep(connections.weights[name].abs(), mask, targets[name])
+        scores = grow.score(connections, kept, generator)
+        masks = {}
+        for name, mask in kept.items():
+            values = scores[name].abs() if grow.magnitude else scores[name]
+            missing = targets[name] - self._groups(mask).count_nonzero(1)
+            grown = _highest_of_each(self._groups(values), ~self._groups(mask), missing)
+            masks[name] = mask | grown.view(mask.shape)
+        return masks, state
+
+    def used(
+        self,
+        grow: Grow,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Which groups may hold connections, a bool each."""
+        return {
+            name: self._groups(mask).new_ones(()).expand(self._groups(mask).shape[0])
+            for name, mask in survivors.items()
+        }
+
+    def targets(self, mask: Tensor, count: int, used: Tensor | None = None) -> Tensor:
+        """Connections of each group when a matrix has so many, int64."""
+        groups = self._groups(mask)
+        if used is None:
+            used = groups.new_ones(groups.shape[0])
+        if int(used.count_nonzero()) * groups.shape[1] < count:
+            used = torch.ones_like(used)
+        each, rest = divmod(count, max(int(used.count_nonzero()), 1))
+        return torch.where(used, each + (used.cumsum(0) <= rest), 0)
+
+    def _groups(self, tensor: Tensor) -> Tensor:
+        """(groups, entries of a group)."""
+        return tensor.reshape(-1, self.width or max(tensor.shape[1:].numel(), 1))
+
+    def _keep(self, values: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
+        return _highest_of_each(self._groups(values), self._groups(mask), targets, fewer=True).view(
+            mask.shape
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NofM(Balanced):
+    """Exactly n of each m neighbours within a row are live.
+
+    Args:
+        n: Connections of a group.
+        width: m, entries of a group.
+
+    Raises:
+        ValueError: n is not in [0, m].
+
+    Source: A. Zhou et al., "Learning N:M fine-grained structured sparse neural networks from
+    scratch", 2021.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width is None or not 0 <= self.n <= self.width:
+            raise ValueError(f"n must be in [0, m], got {self.n} and {self.width}")
+
+    def reduce(self, connections: Connections) -> Connections:
+        """See `Structure.reduce`."""
+        assert self.width is not None
+        if abs(connections.density * self.width - self.n) > 1e-6:
+            raise ValueError(
+                f"the density must be {self.n / self.width}, the only one that {self.n} of "
+                f"{self.width} reaches, got {connections.density}"
+            )
+        return super().reduce(connections)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanIn(Balanced):
+    """Constant fan-in over the rows in use; rows with little worth keeping fall out of use.
+
+    After a drop, the growth is tried without structure. A row that then holds fewer than `ablate`
+    of the mean number of connections is left empty for good, and the others share its connections.
+
+    Args:
+        ablate: Share γ in [0, 1); 0 ablates no row.
+
+    Raises:
+        ValueError: The share is out of range.
+
+    Source: M. Lasby et al., "Dynamic sparse training with structured sparsity", 2024 (SRigL).
+    """
+
+    ablate: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width is not None or not 0 <= self.ablate < 1:
+            raise ValueError(f"ablate must be in [0, 1) over whole rows, got {self}")
+
+    def used(
+        self,
+        grow: Grow,
+        connections: Connections,
+        survivors: Masks,
+        counts: Counts,
+        state: State,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """See `Balanced.used`."""
+        if not self.ablate or not any(connections.counts().values()):  # or the first masks
+            return super().used(grow, connections, survivors, counts, state, generator)
+        tried, _ = grow(connections, survivors, counts, state, generator)
+        used = {}
+        for name, mask in tried.items():
+            alive = connections.masks[name].flatten(1).any(1)
+            salient = mask.flatten(1).count_nonzero(1)
+            mean = int(mask.count_nonzero()) / max(int(alive.count_nonzero()), 1)
+            used[name] = alive & (salient >= self.ablate * mean)
+        return used
+
+
+def _highest_of_each(
+    values: Tensor, among: Tensor, counts: Tensor, *, fewer: bool = False
+) -> Tensor:
+    """The highest values of each row, as many as its count says, equal ones by the lower index."""
+    if bool((values.isnan() & among).any()):
+        raise NaNError("scores must be numbers, got NaN")
+    short = counts - among.count_nonzero(1)
+    if not fewer and bool((short > 0).any()):
+        raise ValueError(
+            f"every group must have room for its connections, {int(short.max())} are left over"
+        )
+    order = (-values).masked_fill(~among, torch.nan).sort(dim=1, stable=True).indices
+    first = torch.arange(values.shape[1], device=values.device) < counts[:, None]
+    return torch.zeros_like(among).scatter_(1, order, first) & among
