@@ -2,8 +2,8 @@
 
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.elman import ELMAN
-from lsh_native.cells.gru import GRU
 from lsh_native.cells.folded import can_fold, folded_tangent
+from lsh_native.cells.gru import GRU
 from lsh_native.cells.lstm import LSTM
 from lsh_native.cells.recurrent import (
     LayerWeights,
