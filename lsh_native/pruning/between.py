@@ -116,6 +116,14 @@ class Langevin(Between):
                 weights[name] = moved
         return weights, state
 
+    def restart(self, connections: Connections, masks: Masks, state: State) -> Weights:
+        """See `Between.restart`: what died and came back in one update is zero like all that comes.
+
+        The signs are those of `lsh_native.pruning.criterion.sign_flip`.
+        """
+        signs = _all(state, "sign", connections)
+        return {name: connections.weights[name] * (sign != 0) for name, sign in signs.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rewind(Between):

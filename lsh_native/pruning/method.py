@@ -213,6 +213,10 @@ def _name(slot: object) -> str:
     if name := getattr(slot, "__name__", None) or getattr(slot, "name", None):
         return str(name)
     if is_dataclass(slot):
-        parts = (f"{part.name}={_name(getattr(slot, part.name))}" for part in fields(slot))
+        parts = (
+            f"{part.name}={_name(getattr(slot, part.name))}"
+            for part in fields(slot)
+            if part.name != "name"  # which is empty here
+        )
         return f"{type(slot).__name__}({', '.join(parts)})"
     return repr(slot) if isinstance(slot, int | float | str | Mapping | None) else str(slot)

@@ -208,7 +208,7 @@ class Updates(Periodic):
 
     def drop_fraction(self, step: int) -> float:
         """See `Schedule.drop_fraction`; at `until` itself nothing but the density changes."""
-        return self._fraction(self.progress(step)) if super().due(step) else 0.0
+        return 0.0 if step == self.until else self._fraction(self.progress(step))
 
     def density(self, step: int, final: float) -> float:
         """See `Schedule.density`; a final density above the initial one holds from the start."""

@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from lsh_native.pruning.schedule import CosineDrop, CubicDensity, Never, Periodic
+from lsh_native.pruning.course import Cosine, Cubic, Linear, Pieces, at
+from lsh_native.pruning.schedule import (
+    CosineDrop,
+    CubicDensity,
+    Never,
+    Once,
+    Periodic,
+    Rounds,
+    Updates,
+)
 
 
 def due(schedule, steps):
@@ -104,3 +113,52 @@ def test_refuses_fractions(fraction):
 def test_refuses_densities(density):
     with pytest.raises(ValueError, match=rf"initial density must be in \[0, 1\], got {density}"):
         CubicDensity(initial=density, every=1)
+
+
+def test_a_fraction_and_a_density_together():
+    schedule = Updates(fraction=Linear(0.8, 0.0), density_at_begin=1.0, every=4, until=10).over(20)
+    assert due(schedule, 20) == [4, 8, 10]
+    assert schedule.drop_fraction(5) == pytest.approx(0.4)
+    assert schedule.drop_fraction(8) == pytest.approx(0.16)
+    assert schedule.drop_fraction(10) == 0
+    assert schedule.density(5, 0.2) == pytest.approx(0.2 + 0.8 / 8)
+    assert schedule.density(10, 0.2) == 0.2
+    assert Updates(fraction=0.3, every=4, until=10).density(5, 0.2) == 0.2
+
+
+def test_once_and_rounds():
+    once = Once(moment=0.5).over(10)
+    assert due(once, 10) == [5]
+    assert (once.density(4, 0.2), once.density(5, 0.2)) == (1.0, 0.2)
+    assert Once(moment=0.0).over(10).moment == 1
+    rounds = Rounds(keep=0.5, every=3, until=20).over(30)
+    assert due(rounds, 30) == [3, 6, 9, 12, 15, 18]
+    assert [rounds.density(step, 0.2) for step in (0, 3, 5, 6, 9, 25)] == [1, 0.5, 0.5, 0.25] + [
+        0.2
+    ] * 2
+
+
+def test_courses():
+    assert [Linear(1, 3)(p) for p in (0, 0.5, 1)] == [1, 2, 3]
+    assert [Cosine(1, 0)(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [Cubic(1, 0.2)(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.3, 0.2])
+    steps = Pieces((0.5, 3.0), (1.0, 1.0))
+    assert [steps(p) for p in (0, 0.5, 0.6, 1)] == [3, 3, 1, 1]
+    assert (at(0.5, 0.9), at(Linear(0, 1), 0.9)) == (0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Pieces((0.5, 1.0)), r"shares must ascend from above 0 to 1, got \[0.5\]"),
+        (lambda: Pieces((0.7, 1.0), (0.2, 1.0)), "shares must ascend"),
+        (lambda: at(math.nan, 0.0), "hyper-parameter must be finite, got nan at progress 0.0"),
+        (lambda: Updates(fraction=Linear(0.5, 1.0), every=1), r"fraction must be in \[0, 1\), got"),
+        (lambda: Updates(density_at_begin=2.0, every=1), "initial density must be in"),
+        (lambda: Once(moment=1.5), "moment must be an int of steps or a share"),
+        (lambda: Rounds(keep=1.0, every=1), r"keep must be in \(0, 1\), got 1.0"),
+    ],
+)
+def test_refuses_courses_and_schedules(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
