@@ -1,17 +1,21 @@
 """Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
 from lsh_native.nn.embedding import SparseEmbedding
+from lsh_native.nn.gru import SparseGRU
 from lsh_native.nn.language_model import LanguageModel
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
 from lsh_native.nn.lstm import SparseLSTM
+from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sparse_module import SparseModule
 
 __all__ = [
     "LanguageModel",
     "LayerTangent",
     "SparseEmbedding",
+    "SparseGRU",
     "SparseLSTM",
     "SparseLinear",
     "SparseModule",
+    "SparseRNN",
 ]

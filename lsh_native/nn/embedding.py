@@ -8,27 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from lsh_native.nn.sparse_module import SparseModule
+from lsh_native.nn.sparse_module import SparseModule, zero_forward
 
 __all__ = ["SparseEmbedding"]
-
-
-class _MaskForward(torch.autograd.Function):
-    """Zero where masked, with the gradient of the identity."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(rows: Tensor, absent: Tensor) -> Tensor:
-        return rows.masked_fill(absent, 0)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
 
 
 class SparseEmbedding(SparseModule):
@@ -75,8 +57,7 @@ class SparseEmbedding(SparseModule):
             return rows
         absent = ~embedding(input, self._full_mask("weight"))
         if self.gradient == "dense":
-            masked: Tensor = _MaskForward.apply(rows, absent)  # type: ignore[no-untyped-call]
-            return masked
+            return zero_forward(rows, absent)
         return rows.masked_fill(absent, 0)
 
     @classmethod

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
-from lsh_native.nn.lstm import SparseLSTM, State
+from lsh_native.nn.lstm import SparseLSTM
+from lsh_native.nn.recurrent import State
 
 __all__ = ["LanguageModel"]
 

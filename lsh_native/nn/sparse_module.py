@@ -11,7 +11,29 @@ from torch import Tensor, nn
 from lsh_native.sparsity.mask import draw_mask, largest_mask
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_parts
 
-__all__ = ["SparseModule"]
+__all__ = ["SparseModule", "zero_forward"]
+
+
+class _ZeroForward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, absent: Tensor) -> Tensor:
+        return values.masked_fill(absent, 0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def zero_forward(values: Tensor, absent: Tensor) -> Tensor:
+    """Zero where absent, with the gradient of the identity: a dense gradient."""
+    result: Tensor = _ZeroForward.apply(values, absent)  # type: ignore[no-untyped-call]
+    return result
 
 
 class SparseModule(nn.Module):
@@ -181,6 +203,13 @@ class SparseModule(nn.Module):
         """Share of the maskable weights' entries that is connected, in [0, 1]."""
         masks = [self._full_mask(name) for name in self.maskable]
         return sum(int(mask.sum()) for mask in masks) / max(1, sum(mask.numel() for mask in masks))
+
+    def _dense_form(self, name: str) -> Tensor:
+        """A weight for dense kernels, zero where masked, with the kind of gradient asked for."""
+        mask = self._mask(name)
+        if mask is None or self.gradient == "masked":
+            return self.masked_weight(name)
+        return zero_forward(self._weight(name), ~mask)
 
     def masked_weight(self, name: str) -> Tensor:
         """A weight with zeros where it is not connected."""

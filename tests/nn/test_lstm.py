@@ -238,8 +238,12 @@ def test_attributes_that_other_code_reads() -> None:
         ({"num_layers": 2, "dropout": 1.5}, ValueError, r"dropout must be a number in \[0, 1\]"),
         ({"num_layers": 2, "dropout": -1}, ValueError, r"dropout must be a number in \[0, 1\]"),
         ({"num_layers": 2, "dropout": True}, ValueError, r"dropout must be a number in \[0, 1\]"),
-        ({"bidirectional": True}, ValueError, "bidirectional must be False and proj_size 0"),
-        ({"proj_size": 2}, ValueError, "bidirectional must be False and proj_size 0"),
+        ({"bias": 1}, TypeError, "bias must be a bool, got int"),
+        ({"proj_size": H}, ValueError, r"proj_size must be in \[0, hidden_size\), got 6"),
+        ({"proj_size": -1}, ValueError, r"proj_size must be in \[0, hidden_size\), got -1"),
+        ({"zoneout": (0.1,)}, ValueError, "zoneout must be one number or 2"),
+        ({"weight_dropout": 2}, ValueError, r"weight_dropout must be a number in \[0, 1\], got 2"),
+        ({"wieght_dropout": 0.5}, TypeError, "options must be among density"),
         ({"density": 2.0}, ValueError, r"density must be in \[0, 1\], got 2.0"),
     ],
     ids=str,
@@ -354,14 +358,6 @@ def test_forward_mode_is_refused_and_not_silently_zero(what: str) -> None:
     start = {"input": x, "h": h, "weight": layer.weight_hh_l1.detach()}[what]
     with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
         torch.func.jvp(output, (start,), (torch.ones_like(start),))
-
-
-def test_second_derivatives_are_refused_and_not_silently_wrong() -> None:
-    layer, _ = pair()
-    x = draw(4, 3, I).requires_grad_()
-    [first] = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="second derivatives"):
-        first.sum().backward()
 
 
 def test_layers_and_inputs_for_the_published_convention() -> None:

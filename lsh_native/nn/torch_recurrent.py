@@ -1,0 +1,237 @@
+"""SparseTorchRecurrent: the recurrent stacks that `torch.nn` has too, and the ways between."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from lsh_native.cells import Cell
+from lsh_native.nn.recurrent import LayerNames, Options, SparseRecurrent
+
+__all__ = ["SparseTorchRecurrent"]
+
+
+class SparseTorchRecurrent(SparseRecurrent):
+    """What `torch.nn.RNNBase` is to torch's stacks: parameters, their names and their drawing.
+
+    A stack without masks runs torch's own dense kernels, unless it does what they cannot: hold or
+    scale states, be compiled, be vectorised.
+    """
+
+    cell_of_kind: ClassVar[Cell]
+    mode: ClassVar[str]
+    dense_kind: ClassVar[type[nn.RNNBase]]
+    dense_call: ClassVar[Callable[..., tuple[Tensor, ...]]]
+    shared_arguments: ClassVar[tuple[str, ...]] = (
+        *("input_size", "hidden_size", "num_layers", "bias"),
+        *("batch_first", "dropout", "bidirectional"),
+    )
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            self.cell_of_kind,
+            *(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional),
+            **options,
+        )
+        if proj_size < 0 or proj_size >= hidden_size:
+            raise ValueError(f"proj_size must be in [0, hidden_size), got {proj_size}")
+        self.proj_size = proj_size
+        rows = len(self.cell.gates) * hidden_size
+        width, inputs = proj_size or hidden_size, input_size
+        for directions in self._layers():
+            for names in directions:
+                shapes = {names.weight_ih: (rows, inputs), names.weight_hh[0]: (rows, width)}
+                for bias_name in (names.bias_ih, *names.bias_hh):
+                    if bias_name:
+                        shapes[bias_name] = (rows,)  # type: ignore[assignment]
+                if proj_size:
+                    shapes[self._projection(names)] = (proj_size, hidden_size)
+                for name, shape in shapes.items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(name, parameter)
+            inputs = width * len(directions)
+        self.maskable = tuple(name for name in self._flat_weights_names if "weight" in name)
+        self.reset_parameters()
+        self._init_masks(options.get("density", 1.0))
+
+    def _layers(self) -> list[list[LayerNames]]:
+        return [
+            [
+                LayerNames(
+                    weight_ih=f"weight_ih_l{layer}{suffix}",
+                    weight_hh=(f"weight_hh_l{layer}{suffix}",),
+                    bias_ih=f"bias_ih_l{layer}{suffix}" if self.bias else None,
+                    bias_hh=(f"bias_hh_l{layer}{suffix}",) if self.bias else (),
+                    reverse=bool(suffix),
+                )
+                for suffix in (("", "_reverse") if self.bidirectional else ("",))
+            ]
+            for layer in range(self.num_layers)
+        ]
+
+    @staticmethod
+    def _projection(names: LayerNames) -> str:
+        return names.weight_hh[0].replace("weight_hh", "weight_hr")
+
+    def reset_parameters(self) -> None:
+        """Draws every parameter uniformly from ±1/√H, as `torch.nn` does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters(recurse=False):
+            nn.init.uniform_(parameter, -bound, bound)
+
+    # ------------------------------------------------------- what code written for torch.nn reads
+
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        kinds = [
+            [
+                names.weight_ih,
+                names.weight_hh[0],
+                *([names.bias_ih, *names.bias_hh] if names.bias_ih else []),
+                *([self._projection(names)] if self.proj_size else []),
+            ]
+            for directions in self._layers()
+            for names in directions
+        ]
+        return kinds
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [self._weight(name) for name in self._flat_weights_names]
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of each layer and direction, in the order of `torch.nn`."""
+        return [[self._weight(name) for name in names] for names in self._all_weights]
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: weights are read where they are."""
+
+    # -------------------------------------------------------------------------------- dense kernels
+
+    def _state_sizes(self) -> list[int]:
+        return [self.proj_size or self.hidden_size, *super()._state_sizes()[1:]]
+
+    def _runs_dense(self) -> bool:
+        """Whether torch's own kernel runs the stack.
+
+        It alone projects, with zeros where masked. Compilers and `torch.vmap` reject it.
+        """
+        bent = any(self.zoneout) or (self.training and self.state_dropout > 0)
+        if self.proj_size:
+            if bent:
+                raise ValueError("proj_size must be 0 for zoneout and state_dropout")
+            return True
+        transformed = torch._C._functorch.peek_interpreter_stack() is not None
+        return self._dense and not (bent or transformed or torch.compiler.is_compiling())
+
+    def _run_layers(
+        self, x: Tensor, state: list[Tensor], sizes: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        if not self._runs_dense():
+            return super()._run_layers(x, state, sizes)
+        weights = []
+        for name in self._flat_weights_names:
+            weight = self._dense_form(name) if name in self.maskable else self._weight(name)
+            if self.training and self.weight_dropout > 0 and "weight_hh" in name:
+                weight = nn.functional.dropout(weight, self.weight_dropout)
+            weights.append(weight)
+        options = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
+        hx = self._grouped(state)
+        if sizes is None:
+            output, *final = type(self).dense_call(x, hx, weights, *options, False)
+            return output, final
+        packed = nn.utils.rnn.pack_padded_sequence(x, _lengths(sizes))
+        data, *final = type(self).dense_call(packed.data, sizes, hx, weights, *options)
+        return nn.utils.rnn.pad_packed_sequence(PackedSequence(data, sizes))[0], final
+
+    def _dense_kernel(self) -> str:
+        if self._runs_dense():
+            return f"torch's dense {self.dense_kind.__name__}"
+        return "sparse kernel with a full pattern, as torch's own cannot run the stack"
+
+    # -------------------------------------------------------------------------- dense and back
+
+    @classmethod
+    def from_dense(cls, module: nn.RNNBase, density: float = 1.0, **options: Any) -> Self:
+        """A copy of a dense stack that keeps the share `density` of largest weights of each.
+
+        Args:
+            module: the dense stack.
+            density: in [0, 1].
+            options: see `Options`.
+        """
+        if not isinstance(module, cls.dense_kind):
+            raise TypeError(
+                f"module must be a torch.nn.{cls.dense_kind.__name__}, got {type(module).__name__}"
+            )
+        weight = next(module.parameters())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the dense module has warned already
+            result = cls(
+                **cls._arguments(module),
+                device=weight.device,
+                dtype=weight.dtype,
+                **options,
+            )
+        result.load_state_dict(module.state_dict())
+        result._keep_largest(density)
+        return result.train(module.training)
+
+    def to_dense(self) -> Any:
+        """The same function as `torch.nn`'s stack, with zeros where there is no connection.
+
+        Raises:
+            ValueError: the stack holds states or drops something that torch's cannot.
+        """
+        extras = ("weight_dropout", "input_dropout", "output_dropout", "state_dropout")
+        if any(self.zoneout) or any(getattr(self, extra) for extra in extras):
+            raise ValueError(
+                "a stack must be without zoneout and dropout other than between layers "
+                "to be torch.nn's"
+            )
+        weight = self._flat_weights[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = self.dense_kind(
+                **self._arguments(self), device=weight.device, dtype=weight.dtype
+            )
+        with torch.no_grad():
+            for name, parameter in result.named_parameters():
+                dense = self.masked_weight(name) if name in self.maskable else self._weight(name)
+                parameter.copy_(dense)
+        return result.train(self.training)
+
+    @classmethod
+    def _arguments(cls, module: nn.Module) -> dict[str, Any]:
+        """The constructor's arguments that a sparse and a dense stack share."""
+        return {name: getattr(module, name) for name in cls.shared_arguments}
+
+
+def _lengths(sizes: Tensor) -> Tensor:
+    """Lengths of the sequences whose steps move `sizes` of them."""
+    counts = torch.arange(int(sizes[0])).unsqueeze(1)
+    return (counts < sizes).sum(1)
