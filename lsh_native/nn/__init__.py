@@ -6,6 +6,7 @@ from lsh_native.nn.language_model import LanguageModel
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
 from lsh_native.nn.lstm import SparseLSTM
+from lsh_native.nn.rhn import SparseRHN, from_highways, from_variables
 from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sparse_module import SparseModule
 
@@ -17,5 +18,8 @@ __all__ = [
     "SparseLSTM",
     "SparseLinear",
     "SparseModule",
+    "SparseRHN",
     "SparseRNN",
+    "from_highways",
+    "from_variables",
 ]
