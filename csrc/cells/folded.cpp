@@ -24,7 +24,7 @@ Tensor folded_as(const FoldedTable& cell, const Tensor& tangent, const Tensor& a
   const int64_t depth = int64_t(weight_hh.size());
   const int64_t batch = tangent.size(0), H = tangent.size(2), K = tangent.size(3);
   STD_TORCH_CHECK(depth >= 1, "weight_hh must hold at least one weight, got none");
-  STD_TORCH_CHECK(activations.size(0) % depth == 0, "activations must hold ", depth,
+  STD_TORCH_CHECK(activations.size(0) >= depth && activations.size(0) % depth == 0, "activations must hold ", depth,
                   " micro-steps for each time step, got ", activations.size(0));
   const int64_t micro_steps = activations.size(0), lanes = (batch + 3) / 4 * 4;
   check_shape(tangent, {batch, cell.states, H, K}, "tangent");

@@ -19,11 +19,13 @@ from lsh_native.lyapunov.distance import (
 from lsh_native.lyapunov.finite import NonFiniteTangentError
 from lsh_native.lyapunov.jacobian import JacobianSequence, MapJacobian
 from lsh_native.lyapunov.lsh2022 import lsh2022_distance, lsh2022_spectrum
+from lsh_native.lyapunov.memory import TooLittleMemoryError
 from lsh_native.lyapunov.of_map import spectrum_of_jacobians, spectrum_of_map
 from lsh_native.lyapunov.of_module import HasLSTMLayers, HasTangentMaps, lyapunov_spectrum
 from lsh_native.lyapunov.qr_growth import QRGrowth, qr_growth, qr_growth_definition
 from lsh_native.lyapunov.spectrum import Spectrum
 from lsh_native.lyapunov.tangent import (
+    IntervalMap,
     TangentFlow,
     TangentMap,
     identity_tangent,
@@ -35,6 +37,7 @@ __all__ = [
     "HasLSTMLayers",
     "HasTangentMaps",
     "IncomparableSpectraError",
+    "IntervalMap",
     "JacobianSequence",
     "MapJacobian",
     "NonFiniteTangentError",
@@ -43,6 +46,7 @@ __all__ = [
     "SpectrumDifference",
     "TangentFlow",
     "TangentMap",
+    "TooLittleMemoryError",
     "accumulate_spectrum",
     "distance",
     "distance_error",

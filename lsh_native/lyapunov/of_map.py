@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lsh_native.lyapunov.accumulate import Initial, accumulate_spectrum
+from lsh_native.lyapunov.accumulate import Initial, Progress, accumulate_spectrum
 from lsh_native.lyapunov.convention import Base, Convention
+from lsh_native.lyapunov.interval import Interval
 from lsh_native.lyapunov.jacobian import JacobianSequence, MapJacobian
 from lsh_native.lyapunov.spectrum import Spectrum
 
@@ -16,12 +17,14 @@ def spectrum_of_jacobians(
     *,
     k: int | None = None,
     tangent_warmup: int = 0,
-    every: int = 1,
+    every: Interval = "auto",
     initial: Initial | None = None,
     seed: int = 0,
     base: Base = "nat",
     sort: bool = True,
     history: bool = False,
+    until: float | None = None,
+    progress: Progress | None = None,
 ) -> Spectrum:
     """The Lyapunov spectrum of a product of given Jacobians, J_T ⋯ J_1.
 
@@ -29,12 +32,16 @@ def spectrum_of_jacobians(
         jacobians: (T, n, n), or (T, B, n, n) for B sequences; J[…, i, j] = ∂state'_i / ∂state_j.
         k: leading exponents; all by default.
         tangent_warmup: first Jacobians that turn the tangent vectors and are not counted.
-        every: Jacobians from one orthonormalisation to the next.
+        every: Jacobians from one orthonormalisation to the next, or `"auto"` for as many as lose
+            nothing.
         initial: `"identity"` or `"random"` start of the tangent vectors, as `accumulate_spectrum`.
         seed: of a random start.
         base: of the logarithm.
         sort: descending, or in the order of the tangent vectors.
         history: whether to keep the running estimate.
+        until: a standard error; the run ends as soon as all are down to it, see
+            `accumulate_spectrum`.
+        progress: called with the steps done and the steps there are.
 
     Returns:
         The spectrum, of a single layer.
@@ -57,6 +64,8 @@ def spectrum_of_jacobians(
         seed=seed,
         convention=Convention(base=base, sorted=sort),
         history=history,
+        until=until,
+        progress=progress,
     )
 
 
@@ -68,12 +77,14 @@ def spectrum_of_map(
     *,
     state_warmup: int = 0,
     tangent_warmup: int = 0,
-    every: int = 1,
+    every: Interval = "auto",
     initial: Initial | None = None,
     seed: int = 0,
     base: Base = "nat",
     sort: bool = True,
     history: bool = False,
+    until: float | None = None,
+    progress: Progress | None = None,
 ) -> Spectrum:
     """The Lyapunov spectrum of a differentiable map along the orbit of a state.
 
@@ -84,12 +95,16 @@ def spectrum_of_map(
         k: leading exponents; all by default.
         state_warmup: steps before the tangent vectors start.
         tangent_warmup: steps after these that turn the tangent vectors and are not counted.
-        every: steps from one orthonormalisation to the next.
+        every: steps from one orthonormalisation to the next, or `"auto"` for as many as lose
+            nothing.
         initial: `"identity"` or `"random"` start of the tangent vectors, as `accumulate_spectrum`.
         seed: of a random start.
         base: of the logarithm.
         sort: descending, or in the order of the tangent vectors.
         history: whether to keep the running estimate.
+        until: a standard error; the run ends as soon as all are down to it, see
+            `accumulate_spectrum`.
+        progress: called with the steps done and the steps there are.
 
     Returns:
         The spectrum, of a single layer.
@@ -122,5 +137,7 @@ def spectrum_of_map(
         seed=seed,
         convention=Convention(base=base, sorted=sort),
         history=history,
+        until=until,
+        progress=progress,
     )
     return replace(spectrum, state_warmup=state_warmup)

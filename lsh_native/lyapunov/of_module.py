@@ -9,9 +9,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lsh_native.lyapunov.accumulate import Initial, accumulate_spectrum
+from lsh_native.lyapunov.accumulate import Initial, Progress, accumulate_spectrum
 from lsh_native.lyapunov.convention import Base, Convention
 from lsh_native.lyapunov.finite import require_finite
+from lsh_native.lyapunov.interval import Interval
 from lsh_native.lyapunov.lsh2022 import LSTMLayer, lsh2022_spectrum
 from lsh_native.lyapunov.spectrum import Spectrum
 from lsh_native.lyapunov.tangent import TangentMap
@@ -53,7 +54,7 @@ def lyapunov_spectrum(
     k: int | None = None,
     state_warmup: int = 20,
     tangent_warmup: int = 20,
-    every: int = 1,
+    every: Interval = "auto",
     initial: Initial | None = None,
     dtype: torch.dtype | None = None,
     reference: Literal["lsh2022"] | None = None,
@@ -61,6 +62,8 @@ def lyapunov_spectrum(
     base: Base = "nat",
     sort: bool = True,
     history: bool = False,
+    until: float | None = None,
+    progress: Progress | None = None,
 ) -> Spectrum:
     """The Lyapunov spectrum of a recurrent module driven by inputs, layer by layer.
 
@@ -76,7 +79,8 @@ def lyapunov_spectrum(
         k: leading exponents of each layer; all by default.
         state_warmup: steps, as above.
         tangent_warmup: steps, as above.
-        every: steps from one orthonormalisation to the next.
+        every: steps from one orthonormalisation to the next, or `"auto"` for as many as lose
+            nothing.
         initial: `"identity"` or `"random"` start of the tangent vectors, as `accumulate_spectrum`.
         dtype: precision to compute in, by default the module's; the module is left as it is.
         reference: `"lsh2022"` for the published convention, which fixes everything but `dtype`; see
@@ -85,6 +89,9 @@ def lyapunov_spectrum(
         base: of the logarithm.
         sort: descending within each layer, or in the order of the tangent vectors.
         history: whether to keep the running estimate.
+        until: a standard error; the run ends as soon as all are down to it, see
+            `accumulate_spectrum`.
+        progress: called with the steps done and the steps there are.
 
     Returns:
         The spectrum, with a fingerprint of `inputs`.
@@ -125,6 +132,8 @@ def lyapunov_spectrum(
             seed=seed,
             convention=Convention(base=base, sorted=sort),
             history=history,
+            until=until,
+            progress=progress,
         )
         spectrum = replace(spectrum, state_warmup=state_warmup)
     return replace(spectrum, inputs_digest=fingerprint)

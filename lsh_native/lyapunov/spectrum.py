@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsh_native.lyapunov.convention import NATS, Base, Convention
+from lsh_native.lyapunov.interval import Interval
 from lsh_native.lyapunov.standard_error import FloatArray
 
-_FORMAT = 1
+_FORMAT = 2
+_SINCE_FORMAT_2: dict[str, Any] = {"intervals": (), "breakdowns": 0, "until": None}
 _ARRAYS = ("sequences", "standard_errors", "history")
 
 
@@ -32,7 +34,9 @@ class Spectrum:
         steps: time steps that were averaged.
         state_warmup: steps before them for the state alone.
         tangent_warmup: steps between the two for the tangent vectors, not counted.
-        every: steps from one orthonormalisation to the next.
+        every: steps from one orthonormalisation to the next, as asked for; `"auto"` for as many as
+            rounding allows.
+        intervals: what came of it in each layer: steps per orthonormalisation, on average.
         initial: how the tangent vectors started.
         seed: of a random start, else None.
         dtype: in which the tangent vectors were computed.
@@ -42,6 +46,8 @@ class Spectrum:
         history: running estimate of the exponents, (M, N), if it was kept.
         history_steps: after how many counted steps, M numbers.
         fallbacks: how often an interval was broken up because a tangent vector got lost in it.
+        breakdowns: how often reflections had to take over from a Cholesky factor.
+        until: the standard error at which the run was to stop, if one was given.
         inputs_digest: fingerprint of the inputs, the same for two spectra of the same tokens.
 
     Raises:
@@ -55,7 +61,8 @@ class Spectrum:
     steps: int
     state_warmup: int = 0
     tangent_warmup: int = 0
-    every: int = 1
+    every: Interval = 1
+    intervals: tuple[float, ...] = ()
     initial: str = "identity"
     seed: int | None = None
     dtype: str = "float64"
@@ -64,6 +71,8 @@ class Spectrum:
     history: FloatArray | None = None
     history_steps: tuple[int, ...] = ()
     fallbacks: int = 0
+    breakdowns: int = 0
+    until: float | None = None
     inputs_digest: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +82,7 @@ class Spectrum:
                 array = np.array(value, dtype=np.float64)
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
-        for name in ("layer_sizes", "state_sizes", "history_steps"):
+        for name in ("layer_sizes", "state_sizes", "intervals", "history_steps"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self)
 
@@ -133,11 +142,31 @@ class Spectrum:
             self._require_all(exponents, "all at hand are positive")
         return float(exponents[exponents > 0].sum())
 
+    @property
+    def finite_time(self) -> FloatArray:
+        """Finite-time exponents: growth per step between one entry of the history and the next.
+
+        Returns:
+            Shape (M, N), mean over the sequences; those of each sequence over all steps are
+            `sequences`.
+
+        Raises:
+            ValueError: the history was not kept.
+        """
+        if self.history is None:
+            raise ValueError("finite-time exponents must come from a history, got none")
+        elapsed = np.array(self.history_steps)[:, None]
+        growth = np.diff(self.history * elapsed, axis=0, prepend=0.0)
+        steps = np.diff(elapsed, axis=0, prepend=0)
+        gone = np.isneginf(self.history)
+        return np.where(gone, -np.inf, np.where(gone, 0.0, growth) / steps)
+
     def in_base(self, base: Base) -> "Spectrum":
         """The same spectrum with logarithms to another base."""
         convention = replace(self.convention, base=base)
         factor = NATS[self.convention.base] / NATS[base]
-        return self._with(lambda array: array * factor, convention)
+        until = None if self.until is None else self.until * factor
+        return replace(self._with(lambda array: array * factor, convention), until=until)
 
     def descending(self) -> "Spectrum":
         """The same spectrum with the exponents of each layer in descending order."""
@@ -164,9 +193,11 @@ class Spectrum:
         Raises:
             ValueError: the record is of another format, incomplete, or contradicts itself.
         """
-        if not isinstance(record, Mapping) or record.get("format") != _FORMAT:
+        if not isinstance(record, Mapping) or record.get("format") not in (1, _FORMAT):
             raise ValueError(f"a spectrum must be a record of format {_FORMAT}, got another")
         values = {name: value for name, value in record.items() if name != "format"}
+        if record["format"] == 1:
+            values = {**_SINCE_FORMAT_2, **values}
         names = {item.name for item in fields(cls)} | {"exponents"}
         if values.keys() != names:
             raise ValueError(
@@ -254,7 +285,9 @@ def _check(spectrum: Spectrum) -> None:
     for name, array in (("sequences", spectrum.sequences), ("history", history)):
         if array is not None and not (array < np.inf).all():
             raise ValueError(f"{name} must hold finite numbers or -inf, got NaN or +inf")
-    for name, least in (("steps", 1), ("every", 1), ("state_warmup", 0), ("tangent_warmup", 0)):
+    if spectrum.every != "auto" and not (isinstance(spectrum.every, int) and spectrum.every >= 1):
+        raise ValueError(f"every must be 'auto' or an integer >= 1, got {spectrum.every!r}")
+    for name, least in (("steps", 1), ("state_warmup", 0), ("tangent_warmup", 0)):
         value = getattr(spectrum, name)
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")

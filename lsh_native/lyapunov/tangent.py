@@ -1,7 +1,7 @@
 """Tangent vectors carried along a trajectory: Q ← J_t Q, orthonormalised, their growth added up."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -40,6 +40,14 @@ class TangentMap(Protocol):
         """The product J_time · tangent, (B, n, K) to (B, n, K), of whatever strides."""
 
 
+@runtime_checkable
+class IntervalMap(TangentMap, Protocol):
+    """A tangent map that takes several steps at once faster than one after the other."""
+
+    def along(self, times: range, tangent: Tensor) -> Tensor:
+        """The product J_last ⋯ J_first · tangent over consecutive steps."""
+
+
 class TangentFlow:
     """K tangent vectors per sequence, moved by the linearised dynamics and kept orthonormal.
 
@@ -56,6 +64,10 @@ class TangentFlow:
         counted_steps: how many steps that growth covers.
         lost_steps: over how many of them a vector was lost among those before it, (B, K).
         fallbacks: how often `advance` had to break up its interval.
+        orthonormalizations: how many there were.
+        breakdowns: in how many of them, over all sequences, a Cholesky factor was tried in vain.
+        condition: of the vectors that were orthonormalised last, the worst of all sequences; see
+            `QRGrowth`.
 
     Source: G. Benettin et al., Meccanica 15 (1980) 9-30; I. Shimada and T. Nagashima, Progress of
         Theoretical Physics 61 (1979) 1605-1616.
@@ -86,7 +98,8 @@ class TangentFlow:
         self.log_growth = torch.zeros(shape, dtype=torch.float64, device=device)
         self.lost_steps = torch.zeros(shape, dtype=torch.int64, device=device)
         self.counted_steps = 0
-        self.fallbacks = 0
+        self.fallbacks = self.orthonormalizations = self.breakdowns = 0
+        self.condition = 1.0
         self._orthonormalizer = orthonormalizer
         self._since = 0
         self._time = -1
@@ -112,6 +125,17 @@ class TangentFlow:
         self._since += 1
         self._time = time
 
+    def _move(self, times: range) -> None:
+        if not times:
+            return
+        if isinstance(self.maps, IntervalMap):
+            self.tangent = self.maps.along(times, self.tangent)
+            self._since += len(times)
+            self._time = times[-1]
+        else:
+            for time in times:
+                self.step(time)
+
     def orthonormalize(self, *, counted: bool = True) -> QRGrowth:
         """Makes the vectors orthonormal and, if `counted`, adds their growth since last time."""
         return self._accept(self._measure(), counted)
@@ -123,8 +147,7 @@ class TangentFlow:
         takes the same steps again and orthonormalises after each.
         """
         start, since = self.tangent, self._since
-        for time in times:
-            self.step(time)
+        self._move(times)
         if len(times) <= 1:
             return self._accept(self._measure(), counted).log_growth
         try:
@@ -140,12 +163,16 @@ class TangentFlow:
 
     def _measure(self) -> QRGrowth:
         try:
-            return self._orthonormalizer(self.tangent)
+            result = self._orthonormalizer(self.tangent)
         except NonFiniteTangentError as error:
             raise NonFiniteTangentError(f"after time step {self._time}: {error}") from None
+        self.breakdowns += int(result.broken_down.sum())
+        return result
 
     def _accept(self, result: QRGrowth, counted: bool) -> QRGrowth:
         self.tangent = result.basis
+        self.condition = float(result.condition.max())
+        self.orthonormalizations += 1
         if counted:
             self.log_growth = self.log_growth + result.log_growth
             self.lost_steps = self.lost_steps + self._since * result.lost

@@ -58,7 +58,9 @@ class LayerTangent:
         return self.along(range(time, time + 1), vectors)
 
     def along(self, times: range, vectors: Tensor) -> Tensor:
-        """The product of the Jacobians of consecutive steps with vectors, (B, n, K) to (B, n, K)."""
+        """The product J_last ⋯ J_first · vectors over consecutive steps, (B, n, K) to (B, n, K)."""
+        if not 0 <= times.start < times.stop <= self.steps or times.step != 1:
+            raise IndexError(f"times must be steps in [0, {self.steps}), got {times}")
         B, n, K = vectors.shape
         split = vectors.reshape(B, len(self._cell.states), self._hidden, K)
         window = self._trajectory.window(times.start, times.stop, self._depth)

@@ -10,9 +10,13 @@ from lsh_native.lyapunov import (
     Convention,
     JacobianSequence,
     NonFiniteTangentError,
+    TooLittleMemoryError,
     accumulate_spectrum,
+    memory,
     spectrum_of_jacobians,
 )
+from lsh_native.lyapunov.interval import next_interval
+from lsh_native.lyapunov.memory import tangent_bytes
 
 
 def gaussian(*shape, seed=0):
@@ -140,7 +144,9 @@ def test_impossible_count_of_exponents(k):
     [
         ({"tangent_warmup": 5}, "steps must be left after the warm-up, got 5"),
         ({"tangent_warmup": -1}, "tangent_warmup must be at least 0"),
-        ({"every": 0}, "every at least 1, got tangent_warmup 0 and every 0"),
+        ({"every": 0}, "every at least 1 or 'auto', got tangent_warmup 0 and every 0"),
+        ({"every": "often"}, "every at least 1 or 'auto', got .* every 'often'"),
+        ({"until": 0.0}, "until must be a standard error > 0, got 0.0"),
         ({"initial": "zeros"}, "initial must be 'identity' or 'random', got 'zeros'"),
         ({"base": "10"}, "base must be one of"),
     ],
@@ -167,3 +173,96 @@ def test_divergence_is_named():
 
     with pytest.raises(NonFiniteTangentError, match="after time step 0"):
         accumulate_spectrum([Squared(jacobians)], tangent_warmup=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "condition", "expected"),
+    [
+        (1, 1.0, 2),
+        (4, 1.0, 8),
+        (30, 1.0, 32),
+        (1, math.e**0.5, 2),
+        (4, math.e, 6),  # a quarter a step, and 0.8 · 2 to spend
+        (4, math.e**4, 1),
+        (4, math.inf, 1),
+    ],
+)
+def test_next_interval(steps, condition, expected):
+    assert next_interval(steps, condition, math.e**2) == expected
+
+
+@pytest.mark.parametrize("k", [None, 4])
+def test_interval_of_its_own_choice(k):
+    """Slowly spreading vectors are orthonormalised seldom, and the answer stays what it was."""
+    jacobians = torch.eye(12, dtype=torch.float64) + 0.02 * gaussian(300, 2, 12, 12)
+    often = spectrum_of_jacobians(jacobians, k=k, tangent_warmup=40, every=1)
+    chosen = spectrum_of_jacobians(jacobians, k=k, tangent_warmup=40)
+    assert (chosen.every, often.intervals) == ("auto", (1.0,))
+    assert chosen.intervals[0] > 4
+    assert chosen.fallbacks == chosen.breakdowns == 0
+    np.testing.assert_allclose(chosen.exponents, often.exponents, atol=1e-12)
+
+
+def test_vectors_that_spread_fast_are_orthonormalised_at_every_step():
+    jacobians = gaussian(60, 12, 12).float() * torch.logspace(0, -3, 12)
+    assert spectrum_of_jacobians(jacobians).intervals == (1.0,)
+
+
+def test_breakdowns_are_counted():
+    """A Cholesky factor is tried for few vectors, in vain where they are nearly parallel."""
+    jacobians = torch.diag_embed(torch.logspace(0, -10, 8, dtype=torch.float64)).expand(20, 2, 8, 8)
+    spectrum = spectrum_of_jacobians(jacobians, k=4, initial="random", every=4)
+    assert spectrum.breakdowns > 0
+    assert np.isfinite(spectrum.exponents).all()
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_until_the_error_is_small_enough(batch):
+    jacobians = gaussian(600, batch, 3, 3)
+    full = spectrum_of_jacobians(jacobians, every=1)
+    goal = 1.5 * float(full.standard_errors.max())
+    stopped = spectrum_of_jacobians(jacobians, every=1, until=goal)
+    assert 120 <= stopped.steps < full.steps
+    assert stopped.standard_errors.max() <= goal
+    assert stopped.until == goal
+    shorter = spectrum_of_jacobians(jacobians[: stopped.steps], every=1)
+    np.testing.assert_array_equal(stopped.exponents, shorter.exponents)
+    bits = spectrum_of_jacobians(jacobians, every=1, until=goal / math.log(2), base="2")
+    assert bits.steps == stopped.steps
+    never = spectrum_of_jacobians(jacobians, every=1, until=1e-9)
+    assert never.steps == full.steps
+
+
+@pytest.mark.parametrize("every", [3, "auto"])
+def test_progress_is_told(every):
+    seen = []
+    spectrum_of_jacobians(
+        gaussian(50, 3, 3),
+        tangent_warmup=10,
+        every=every,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (50, 50)
+    assert (10, 50) in seen
+
+
+def test_finite_time_exponents_are_growth_between():
+    jacobians = gaussian(24, 2, 3, 3)
+    spectrum = spectrum_of_jacobians(jacobians, every=4, history=True, sort=False)
+    assert spectrum.finite_time.shape == (6, 3)
+    np.testing.assert_allclose(spectrum.finite_time.mean(axis=0), spectrum.exponents)
+    first = spectrum_of_jacobians(jacobians[:4], every=4, sort=False)
+    np.testing.assert_allclose(spectrum.finite_time[0], first.exponents)
+    with pytest.raises(ValueError, match="must come from a history"):
+        _ = spectrum_of_jacobians(jacobians).finite_time
+
+
+def test_too_little_memory_is_said_beforehand(monkeypatch):
+    maps = JacobianSequence(torch.ones(5, 2, 64, 64, dtype=torch.float64))
+    assert tangent_bytes(maps, 64) > 5 * 2 * 64 * 64 * 8
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**10)
+    with pytest.raises(TooLittleMemoryError, match=r"free memory, got 64 vectors for each of 2"):
+        accumulate_spectrum([maps], tangent_warmup=0)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: None)
+    assert accumulate_spectrum([maps], tangent_warmup=0, k=1).exponents[0] > 0

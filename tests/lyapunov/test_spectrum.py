@@ -176,7 +176,7 @@ def test_any_numbers_survive_json(sequences):
         ({"history": [[1.0]]}, r"history must have shape \(0, 1\), got \(1, 1\)"),
         ({"history": [[math.nan]], "history_steps": (1,)}, "history must hold finite numbers"),
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
-        ({"every": 1.5}, "every must be an integer >= 1, got 1.5"),
+        ({"every": 1.5}, "every must be 'auto' or an integer >= 1, got 1.5"),
         ({"state_warmup": -1}, "state_warmup must be an integer >= 0, got -1"),
     ],
 )
@@ -188,7 +188,7 @@ def test_impossible_records(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "a record of format 1"),
+        ({"format": 3}, "a record of format 2"),
         ({"exponents": [5.0]}, "exponents must be the mean of sequences"),
         ({"exponents": None}, "exponents must be the mean of sequences"),
         ({"layer_sizes": None}, "must hold numbers and lists"),
@@ -209,7 +209,7 @@ def test_incomplete_dictionaries():
     del record["steps"]
     with pytest.raises(ValueError, match="must hold its fields and no others"):
         Spectrum.from_dict(record)
-    with pytest.raises(ValueError, match="a record of format 1"):
+    with pytest.raises(ValueError, match="a record of format 2"):
         Spectrum.from_dict([1.0])
     with pytest.raises(ValueError, match="must hold 'record', got"):
         Spectrum.from_arrays({"sequences": np.ones((1, 1))})
@@ -222,3 +222,12 @@ def test_unknown_conventions(field):
     (name,) = field
     with pytest.raises(ValueError, match=f"{name} must be one of .*, got {field[name]!r}"):
         Convention(**field)
+
+
+def test_the_first_format_is_still_read():
+    record = rich().to_dict()
+    for name in ("intervals", "breakdowns", "until"):
+        del record[name]
+    spectrum = Spectrum.from_dict({**record, "format": 1})
+    np.testing.assert_array_equal(spectrum.exponents, rich().exponents)
+    assert (spectrum.intervals, spectrum.breakdowns, spectrum.until) == ((), 0, None)
