@@ -14,6 +14,10 @@ Metric = Callable[[Sequence[FloatArray], Sequence[FloatArray]], float]
 """Two lists of finite exponents per layer, equally long in each, to a number >= 0."""
 
 
+Alignment = Callable[[Spectrum, Spectrum], tuple[Spectrum, Spectrum]]
+"""Two spectra that differ in kind to two that may be compared."""
+
+
 class IncomparableSpectraError(ValueError):
     """The difference of two spectra would mean nothing."""
 
@@ -34,6 +38,14 @@ def mean_shift(left: Sequence[FloatArray], right: Sequence[FloatArray]) -> float
     return float(np.mean([abs(a.mean() - b.mean()) for a, b in zip(left, right, strict=True)]))
 
 
+def interpolated(a: Spectrum, b: Spectrum) -> tuple[Spectrum, Spectrum]:
+    """An `Alignment`: both with as many exponents in each layer as the one that has fewer."""
+    if len(a.layer_sizes) != len(b.layer_sizes):
+        return a, b
+    counts = tuple(map(min, a.layer_sizes, b.layer_sizes))
+    return a.interpolated(counts), b.interpolated(counts)
+
+
 def distance(
     a: Spectrum,
     b: Spectrum,
@@ -42,6 +54,7 @@ def distance(
     top: int | None = None,
     layers: Sequence[int] | None = None,
     floor: float | None = None,
+    align: Alignment | None = None,
 ) -> float:
     """The distance between two spectra of one convention.
 
@@ -58,6 +71,8 @@ def distance(
         floor: exponents below it, -inf among them, count as this number, in the base of the
             spectra. The logarithm of the dtype's epsilon is about what a computation can tell from
             -inf: -36 nats in float64.
+        align: makes spectra comparable that are not, such as `interpolated` those of networks of
+            different size; bases and orders are aligned with `Spectrum.in_base` and `descending`.
 
     Returns:
         A finite number >= 0.
@@ -69,8 +84,10 @@ def distance(
 
     Source: the l2 metric: Zheng and Shlizerman, "Hyperpruning" (arXiv 2506.07975).
     """
-    align = partial(_aligned, a, b, top=top, layers=layers, floor=floor)
-    return metric(*align(a.exponents, b.exponents))
+    if align is not None:
+        a, b = align(a, b)
+    pair = partial(_aligned, a, b, top=top, layers=layers, floor=floor)
+    return metric(*pair(a.exponents, b.exponents))
 
 
 def distance_error(
@@ -81,6 +98,7 @@ def distance_error(
     top: int | None = None,
     layers: Sequence[int] | None = None,
     floor: float | None = None,
+    align: Alignment | None = None,
 ) -> float:
     """Standard error of `distance` between spectra of the same tokens, by the jackknife.
 
@@ -90,11 +108,13 @@ def distance_error(
         IncomparableSpectraError: as `distance`, or the spectra are not paired.
     """
     _require_paired(a, b)
-    align = partial(_aligned, a, b, top=top, layers=layers, floor=floor)
+    if align is not None:
+        a, b = align(a, b)
+    pair = partial(_aligned, a, b, top=top, layers=layers, floor=floor)
     count = len(a.sequences)
     others = (np.arange(count) != left_out for left_out in range(count))
     without = [
-        metric(*align(a.sequences[kept].mean(axis=0), b.sequences[kept].mean(axis=0)))
+        metric(*pair(a.sequences[kept].mean(axis=0), b.sequences[kept].mean(axis=0)))
         for kept in others
     ]
     return float(np.sqrt(count - 1) * np.std(without))
@@ -132,6 +152,38 @@ def paired_difference(
     return SpectrumDifference(
         values=differences.mean(axis=0), standard_errors=standard_errors(differences)
     )
+
+
+def standardised_distance(a: Spectrum, b: Spectrum, *, floor: float | None = None) -> float:
+    """√ mean_j ((a_j - b_j) / e_j)², with e_j the standard error of the difference: 1 is noise.
+
+    Where both spectra come from the same tokens, e_j is the error of the paired difference, else
+    that of two independent ones. Exponents without a difference and without an error do not count.
+
+    Raises:
+        IncomparableSpectraError: as `distance`, or a spectrum has no standard errors, or an
+            exponent differs without one.
+    """
+    left, right = (
+        np.concatenate(blocks) for blocks in _aligned(a, b, a.exponents, b.exponents, floor=floor)
+    )
+    difference = left - right
+    if _unpaired(a, b) is None:
+        errors = paired_difference(a, b, floor=floor).standard_errors
+    elif a.standard_errors is not None and b.standard_errors is not None:
+        errors = np.hypot(a.standard_errors, b.standard_errors)
+    else:
+        raise IncomparableSpectraError(
+            "spectra must be paired or have standard errors, got neither; "
+            "take more sequences or more steps"
+        )
+    counted = (difference != 0) | (errors > 0)
+    if (errors[counted] == 0).any():
+        raise IncomparableSpectraError(
+            "exponents that differ must have an error, got one without: its sequences all agree"
+        )
+    scaled = difference[counted] / errors[counted]
+    return float(np.sqrt(np.mean(scaled**2))) if len(scaled) else 0.0
 
 
 def _aligned(
@@ -192,24 +244,38 @@ def _finite_pair(
 
 
 def _require_paired(a: Spectrum, b: Spectrum) -> None:
+    fault = _unpaired(a, b)
+    if fault is not None:
+        raise IncomparableSpectraError(fault)
+
+
+def _unpaired(a: Spectrum, b: Spectrum) -> str | None:
+    """Why two spectra are no pair, None if they are."""
     names = ("inputs_digest", "steps", "state_warmup", "tangent_warmup", "initial", "seed")
     described = [
         {"sequences": len(spectrum.sequences)} | {name: getattr(spectrum, name) for name in names}
         for spectrum in (a, b)
     ]
-    _require_same("paired spectra must come from the same tokens and start", *described)
+    differing = _differing(*described)
+    if differing:
+        return f"paired spectra must come from the same tokens and start, got {differing}"
     if a.inputs_digest is None or len(a.sequences) < 2:
-        raise IncomparableSpectraError(
+        return (
             "paired spectra must know their inputs and have at least 2 sequences, "
             f"got inputs_digest {a.inputs_digest} and {len(a.sequences)} sequences"
         )
+    return None
 
 
 def _require_same(rule: str, left: dict[str, Any], right: dict[str, Any]) -> None:
-    differing = [
+    differing = _differing(left, right)
+    if differing:
+        raise IncomparableSpectraError(f"{rule}, got {differing}")
+
+
+def _differing(left: dict[str, Any], right: dict[str, Any]) -> str:
+    return ", ".join(
         f"{name} {left[name]!r} against {right[name]!r}"
         for name in left
         if left[name] != right[name]
-    ]
-    if differing:
-        raise IncomparableSpectraError(f"{rule}, got {', '.join(differing)}")
+    )

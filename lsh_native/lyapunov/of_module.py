@@ -15,6 +15,7 @@ from lsh_native.lyapunov.finite import require_finite
 from lsh_native.lyapunov.interval import Interval
 from lsh_native.lyapunov.lsh2022 import LSTMLayer, lsh2022_spectrum
 from lsh_native.lyapunov.spectrum import Spectrum
+from lsh_native.lyapunov.stack import StackTangent
 from lsh_native.lyapunov.tangent import TangentMap
 
 
@@ -56,6 +57,7 @@ def lyapunov_spectrum(
     tangent_warmup: int = 20,
     every: Interval = "auto",
     initial: Initial | None = None,
+    per_layer: bool = True,
     dtype: torch.dtype | None = None,
     reference: Literal["lsh2022"] | None = None,
     seed: int = 0,
@@ -82,6 +84,8 @@ def lyapunov_spectrum(
         every: steps from one orthonormalisation to the next, or `"auto"` for as many as lose
             nothing.
         initial: `"identity"` or `"random"` start of the tangent vectors, as `accumulate_spectrum`.
+        per_layer: the spectrum of each layer, of which that of the stack is the union, or, if
+            false, the joint one of the whole stack at L² times the cost.
         dtype: precision to compute in, by default the module's; the module is left as it is.
         reference: `"lsh2022"` for the published convention, which fixes everything but `dtype`; see
             `lsh2022_spectrum`.
@@ -116,15 +120,16 @@ def lyapunov_spectrum(
     if dtype is not None:
         module, inputs, state = (_in_dtype(part, dtype) for part in (module, inputs, state))
     if reference is not None:
-        if state is not None or k is not None or initial is not None:
+        if any(option is not None for option in (state, k, initial, until)) or not per_layer:
             raise ValueError(
                 "reference 'lsh2022' must start at zero with all exponents and the identity, "
-                "got a state, k or initial beside it"
+                "got a state, k, initial, until or per_layer=False beside it"
             )
         spectrum = _published_spectrum(module, inputs)
     else:
+        maps = tangent_maps(module, inputs, state, state_warmup)
         spectrum = accumulate_spectrum(
-            tangent_maps(module, inputs, state, state_warmup),
+            maps if per_layer else [StackTangent(maps)],
             k=k,
             tangent_warmup=tangent_warmup,
             every=every,

@@ -1,7 +1,7 @@
 """The record of a Lyapunov spectrum: exponents, their errors, and how they came about."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -179,6 +179,35 @@ class Spectrum:
         )
         return self._with(lambda array: array[..., order], replace(self.convention, sorted=True))
 
+    def interpolated(self, counts: Sequence[int]) -> "Spectrum":
+        """The same spectrum with other numbers of exponents, linear in the relative index.
+
+        Exponent i of n stands at (i - 1/2) / n. What lies between -inf and a number is -inf.
+
+        Args:
+            counts: exponents of each layer.
+
+        Raises:
+            ValueError: the spectrum is not sorted, holds only leading exponents, or the counts do
+                not fit its layers.
+        """
+        if not self.convention.sorted or self.layer_sizes != self.state_sizes:
+            raise ValueError(
+                "a spectrum to interpolate must be sorted and complete, got "
+                f"{self.layer_sizes} exponents of states of {self.state_sizes}"
+                f"{'' if self.convention.sorted else ', not sorted'}"
+            )
+        if len(counts) != len(self.layer_sizes) or min(counts) < 1:
+            raise ValueError(f"counts must be one >= 1 for each layer, got {tuple(counts)}")
+        changed: dict[str, Any] = {
+            name: None
+            if (array := getattr(self, name)) is None
+            else _interpolate(array, self.layer_sizes, counts)
+            for name in _ARRAYS
+        }
+        sizes = tuple(counts)
+        return replace(self, layer_sizes=sizes, state_sizes=sizes, **changed)
+
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON, which knows no infinities: they become "inf" and "-inf"."""
         numbers = {name: _to_json(getattr(self, name)) for name in _ARRAYS}
@@ -291,6 +320,24 @@ def _check(spectrum: Spectrum) -> None:
         value = getattr(spectrum, name)
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
+def _interpolate(array: FloatArray, sizes: Sequence[int], counts: Sequence[int]) -> FloatArray:
+    """Layer blocks along the last axis from `sizes` to `counts` numbers."""
+    blocks = []
+    for block, count in zip(np.split(array, np.cumsum(sizes)[:-1], axis=-1), counts, strict=True):
+        size = block.shape[-1]
+        place = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+        below = np.floor(place).astype(int)
+        above = np.minimum(below + 1, size - 1)
+        share = place - below
+        left, right = block[..., below], block[..., above]
+        gone = np.isneginf(left) | (np.isneginf(right) & (share > 0))
+        with np.errstate(invalid="ignore"):
+            between = np.where(share > 0, (1 - share) * left + share * right, left)
+        blocks.append(np.where(gone, -np.inf, between))
+    result: FloatArray = np.concatenate(blocks, axis=-1)
+    return result
 
 
 def _to_json(array: FloatArray | None) -> Any:

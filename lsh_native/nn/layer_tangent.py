@@ -69,3 +69,27 @@ class LayerTangent:
         else:
             _, final = tangent(self._cell, split, window, self._weights)
         return final.reshape(B, n, K)
+
+    def driven(
+        self, time: int, vectors: Tensor, input_vectors: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Moves tangents of the state (B, n, K) and of the input (B, I, K), or of it alone.
+
+        Returns:
+            Tangents of the output, (B, H, K), and of the next state, (B, n, K).
+        """
+        B, n, K = vectors.shape
+        if input_vectors is None:
+            moved = self.apply(time, vectors)
+            return moved[:, : self._hidden], moved
+        split = vectors.reshape(B, len(self._cell.states), self._hidden, K)
+        window = self._trajectory.window(time, time + 1, self._depth)
+        outputs, final = tangent(
+            self._cell,
+            split,
+            window,
+            self._weights,
+            input_tangent=input_vectors.unsqueeze(0),
+            outputs=True,
+        )
+        return outputs[0], final.reshape(B, n, K)

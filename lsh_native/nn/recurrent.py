@@ -415,13 +415,13 @@ class SparseRecurrent(SparseModule):
             done = self._without_dropout(layer, x, initial)
             x = done.output
             packed = LayerWeights(
-                weight_ih=self._weight(names.weight_ih),
+                weight_ih=self._weight(names.weight_ih).to(x.dtype, copy=True),
                 weight_hh=tuple(
                     self._weight(name)[self._full_mask(name)].to(x.dtype)
                     for name in names.weight_hh
                 ),
-                pattern_ih=self._pattern(names.weight_ih),
-                # masks may change later
+                # weights and masks may change later
+                pattern_ih=self._pattern(names.weight_ih).clone(),
                 pattern_hh=tuple(self._pattern(name).clone() for name in names.weight_hh),
             )
             window = done.trajectory.window(state_warmup, x.shape[0], len(names.weight_hh))

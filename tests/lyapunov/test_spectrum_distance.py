@@ -16,9 +16,11 @@ from lsh_native.lyapunov import (
     Spectrum,
     distance,
     distance_error,
+    interpolated,
     l2,
     mean_shift,
     paired_difference,
+    standardised_distance,
     wasserstein,
 )
 
@@ -214,3 +216,46 @@ def test_pairs_must_be_known_and_several(changes):
     a, b = (replace(spectrum, **changes) for spectrum in paired(0))
     with pytest.raises(IncomparableSpectraError, match="know their inputs and have at least 2"):
         distance_error(a, b)
+
+
+def test_interpolation_aligns_networks_of_different_size():
+    """Two samples of one curve over the relative index are no distance apart."""
+    small, large = (spectrum_of(-((np.arange(n) + 0.5) / n)) for n in (10, 40))
+    with pytest.raises(IncomparableSpectraError, match="as many exponents in layer 0, got 10"):
+        distance(small, large)
+    assert distance(small, large, align=interpolated) == pytest.approx(0.0, abs=1e-12)
+    shifted = spectrum_of(0.5 - (np.arange(40) + 0.5) / 40)
+    assert distance(small, shifted, align=interpolated, metric=mean_shift) == pytest.approx(0.5)
+    with pytest.raises(IncomparableSpectraError, match="as many layers"):
+        distance(A, small, align=interpolated)
+
+
+def test_interpolation_keeps_what_it_can():
+    spectrum = spectrum_of([3.0, 2.0, 1.0, 0.0], standard_errors=[0.1, 0.2, 0.3, 0.4])
+    assert spectrum.interpolated([4]).exponents.tolist() == [3.0, 2.0, 1.0, 0.0]
+    half = spectrum.interpolated([2])
+    assert half.exponents.tolist() == [2.5, 0.5]
+    assert half.standard_errors.tolist() == pytest.approx([0.15, 0.35])
+    gone = spectrum_of([1.0, 0.0, GONE, GONE]).interpolated([2])
+    assert gone.exponents.tolist() == [0.5, GONE]
+    with pytest.raises(ValueError, match=r"must be sorted and complete, got .* not sorted"):
+        spectrum_of([1.0], convention=Convention(sorted=False)).interpolated([1])
+    with pytest.raises(ValueError, match="counts must be one >= 1 for each layer"):
+        spectrum.interpolated([2, 2])
+
+
+def test_standardised_distance_of_noise_is_one():
+    found = [standardised_distance(*paired(seed, size=40)) for seed in range(10)]
+    assert np.mean(found) == pytest.approx(1.0, abs=0.15)
+    assert standardised_distance(*paired(0, shift=1.0)) > 10
+
+
+def test_standardised_distance_of_unpaired_spectra():
+    a = spectrum_of([1.0, 0.0], standard_errors=[0.3, 0.0])
+    b = spectrum_of([0.5, 0.0], standard_errors=[0.4, 0.0])
+    assert standardised_distance(a, b) == pytest.approx(1.0)
+    assert standardised_distance(a, a) == 0.0
+    with pytest.raises(IncomparableSpectraError, match="have standard errors, got neither"):
+        standardised_distance(a, spectrum_of([0.5, 0.0]))
+    with pytest.raises(IncomparableSpectraError, match="got one without"):
+        standardised_distance(a, spectrum_of([1.0, 0.5], standard_errors=[0.3, 0.0]))
