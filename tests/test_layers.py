@@ -29,6 +29,10 @@ LINE = {package: line for line, packages in enumerate(LAYERS) for package in pac
 ENTRANCES = {
     "lsh_native._native": ("native.py",),
     "bayes_opt": ("search/sampler.py",),
+    "optuna": ("search/optuna_sampler.py", "search/export.py"),
+    "ray": ("search/executors/ray.py",),
+    "submitit": ("search/executors/slurm.py",),
+    "pandas": ("search/export.py",),
     "matplotlib": ("report/plots.py",),
     "safetensors": ("training/checkpoint.py",),
     "sqlite3": ("search/database.py",),

@@ -15,12 +15,16 @@ from lsh_native.search.events import (
     EpochDone,
     Event,
     PoolExhausted,
+    ScoreFailed,
     SpectrumDone,
+    StudyPaused,
     StudyStarted,
     TrialCompleted,
     TrialLost,
     TrialProposed,
+    TrialRetried,
     TrialStarted,
+    TrialStepped,
 )
 from lsh_native.search.trial import State, Trial
 from lsh_native.training import perplexity
@@ -37,6 +41,15 @@ class _Row:
         self.perplexity = ""
         self.distance = ""
         self.state = str(trial.state)
+        self.until = trial.epochs
+        self.seconds = 0.0
+        self.share = 0.0
+
+    def going(self) -> str:
+        """How far a running trial is, and the seconds until its next rung."""
+        left = max(0.0, (self.until - self.epoch - self.share) * self.seconds)
+        seconds = f", {left:.0f} s to epoch {self.until}" if self.seconds else ""
+        return f"{100 * self.share:.0f} % of epoch {self.epoch + 1}{seconds}"
 
 
 class Progress:
@@ -47,7 +60,8 @@ class Progress:
         self._rows: dict[int, _Row] = {}
         self._total = 0
         self._started = time.monotonic()
-        self._now = ""
+        self._epochs = 0
+        self._best: tuple[float, int] | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -72,16 +86,27 @@ class Progress:
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def on_step(self, trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Takes a training step."""
-        if self._live is not None:
-            self._now = (
-                f"trial {trial.number}, epoch {epoch}: step {step} of {steps}, loss {loss:.3f}"
-            )
-            self._live.update(self._table())
+        """Takes a training step of this process."""
+        self._step(trial.number, epoch, step / max(steps, 1))
+
+    def _step(self, number: int, epoch: int, share: float) -> None:
+        row = self._rows.get(number)
+        if row is not None:
+            row.share = share if epoch == row.epoch + 1 else 0.0
+            if self._live is not None:
+                self._live.update(self._table())
 
     def on_event(self, event: Event) -> None:
         """Takes what a study tells."""
         match event:
+            case TrialStepped():
+                self._step(event.number, event.epoch, event.step / max(event.steps, 1))
+            case TrialRetried(trial=trial):
+                self._log(f"trial {trial.number} is begun anew: {trial.reason}")
+            case ScoreFailed(name=name, epoch=epoch, reason=reason):
+                self._log(f"{name} says nothing after epoch {epoch}: {reason}")
+            case StudyPaused(reason=reason):
+                self.say(f"The study pauses: {reason}. `lsh-native resume` goes on with it.")
             case StudyStarted(resumed=resumed, total=total):
                 self._total = total
                 if resumed:
@@ -91,14 +116,18 @@ class Progress:
                 self._log(f"trial {trial.number}: {trial.candidate}")
             case TrialStarted(trial=trial, until=until):
                 self._row(trial).state = "running"
+                self._row(trial).until = until
                 if trial.number == 0 and trial.epochs == 0:
                     self._log(f"trial 0: dense reference, {until} epochs")
             case EpochDone(trial=trial, record=record):
                 row = self._row(trial)
-                row.epoch = record.epoch
+                row.epoch, row.share, row.seconds = record.epoch, 0.0, record.seconds
+                self._epochs += 1
+                if trial.candidate is not None and record.valid_loss < (self._best or (9e9, 0))[0]:
+                    self._best = (record.valid_loss, trial.number)
                 row.perplexity = f"{perplexity(record.valid_loss):.2f}"
                 self._log(
-                    f"trial {trial.number} epoch {record.epoch}: validation perplexity "
+                    f"{_name(trial)} epoch {record.epoch}: validation perplexity "
                     f"{row.perplexity}, density {record.density:.3f}, {record.seconds:.1f} s"
                 )
             case SpectrumDone(trial=trial, record=spectrum):
@@ -113,7 +142,8 @@ class Progress:
                 self._log(f"trial {trial.number}: {trial.state}: {trial.reason}")
             case Eliminated(rung=rung, kept=kept, stopped=stopped):
                 for number in stopped:
-                    self._rows[number].state = str(State.STOPPED)
+                    if number in self._rows:
+                        self._rows[number].state = str(State.STOPPED)
                 self._log(
                     f"after epoch {rung.epoch}: trials {_list(kept)} go on, {_list(stopped)} stop"
                 )
@@ -135,7 +165,10 @@ class Progress:
 
     def _table(self) -> Table:
         elapsed = time.monotonic() - self._started
-        table = Table(caption=f"{elapsed:.0f} s   {self._now}", caption_justify="left", box=None)
+        caption = f"{elapsed:.0f} s, {self._epochs} epochs"
+        if self._best is not None:
+            caption += f", best so far {perplexity(self._best[0]):.2f} of trial {self._best[1]}"
+        table = Table(caption=caption, caption_justify="left", box=None)
         for name in ("trial", "epoch", "perplexity", "distance"):
             table.add_column(name, justify="right")
         table.add_column("state")
@@ -147,10 +180,16 @@ class Progress:
                 f"{row.epoch}/{self._total}",
                 row.perplexity,
                 row.distance,
-                row.state,
+                row.going() if row.state == State.RUNNING else row.state,
                 "dense reference" if candidate is None else str(candidate),
             )
         return table
+
+
+def _name(trial: Trial) -> str:
+    if trial.repeats is None:
+        return f"trial {trial.number}"
+    return f"trial {trial.repeats} with another seed"
 
 
 def _list(numbers: tuple[int, ...]) -> str:

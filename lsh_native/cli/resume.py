@@ -6,16 +6,23 @@ import json
 from pathlib import Path
 
 from lsh_native.cli.search import CONFIGURATION, STORE, search
+from lsh_native.cli.setup import RunningSettings
 from lsh_native.search.errors import StudyError
 
 __all__ = ["resume"]
 
 
-def resume(study: Path) -> None:
+def resume(
+    study: Path,
+    evidence: int = 0,
+    running: RunningSettings = RunningSettings(),  # noqa: B008 - frozen
+) -> None:
     """Goes on with a study where it was stopped or killed; nothing trained is trained again.
 
     Args:
         study: the study's folder.
+        evidence: how many stopped candidates are trained to the end after the search.
+        running: where trials run and what they may spend.
     """
     from lsh_native.cli.main import subcommand_parser
 
@@ -28,4 +35,4 @@ def resume(study: Path) -> None:
     options = {
         name: value for name, value in vars(parser.instantiate(parsed)).items() if name != "config"
     }
-    search(**{**options, "output": study})
+    search(**{**options, "output": study, "evidence": evidence, "running": running})

@@ -11,20 +11,26 @@ from typing import Any, Literal
 import numpy
 import torch
 
-from lsh_native.cli.data import DataSettings, load_corpus
+from lsh_native.cli.data import DataSettings
 from lsh_native.cli.progress import Progress
-from lsh_native.cli.threads import use_threads
+from lsh_native.cli.setup import (
+    RunningSettings,
+    make_executor,
+    make_rounds,
+    make_runner,
+    make_sampler,
+    runner_settings,
+)
 from lsh_native.report.finish import finish_study
-from lsh_native.search.rounds import Rounds
-from lsh_native.search.sampler import BayesianSampler, GridSampler, RandomSampler, Sampler
+from lsh_native.search.coordinator import Limits
+from lsh_native.search.race import Constraint
+from lsh_native.search.rounds import Elimination
+from lsh_native.search.score import RECORDED, SCORES
 from lsh_native.search.space import Space
+from lsh_native.search.spectral import spectrum_distance
 from lsh_native.search.store import Store
 from lsh_native.search.study import Study
-from lsh_native.search.training_runner import (
-    SpectrumSettings,
-    TrainingRunner,
-    spectrum_distance,
-)
+from lsh_native.search.training_runner import SpectrumSettings
 from lsh_native.training import Recipe
 
 __all__ = ["CONFIGURATION", "STORE", "search"]
@@ -32,27 +38,27 @@ __all__ = ["CONFIGURATION", "STORE", "search"]
 STORE = "study.db"
 CONFIGURATION = "configuration.json"
 
-_SAMPLERS: dict[str, Sampler] = {
-    "bayesian": BayesianSampler(),
-    "random": RandomSampler(),
-    "grid": GridSampler(),
-}
-
 
 def search(
     data: Path | None = None,
     output: Path = Path("lsh-study"),
     sparsity: float = 0.67,
     candidates: int = 6,
-    score: Literal["rank_mean", "lyapunov", "loss"] | None = None,
+    score: str | None = None,
+    rounds: Literal["elimination", "insertion", "halving", "asha", "hyperband", "full"]
+    | None = None,
     preset: Literal["lsh2022"] | None = None,
     seed: int = 0,
-    sampler: Literal["bayesian", "random", "grid"] = "bayesian",
+    sampler: str = "bayesian",
+    seeds: int = 1,
+    ahead: int = 4,
+    max_non_zeros: int | None = None,
+    evidence: int = 0,
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     space: Space = Space(),  # noqa: B008
     spectrum: SpectrumSettings = SpectrumSettings(),  # noqa: B008
     text: DataSettings = DataSettings(),  # noqa: B008
-    threads: int | None = None,
+    running: RunningSettings = RunningSettings(),  # noqa: B008
 ) -> None:
     """Finds a sparse LSTM language model for a text by Lyapunov-spectrum-based hyperpruning.
 
@@ -61,44 +67,66 @@ def search(
         output: folder for the study; one that holds this study already is gone on with.
         sparsity: share of all weight matrices to remove, in [0, 1).
         candidates: how many ways to prune are tried.
-        score: what decides at an elimination: the mean of the ranks by validation loss and by
-            distance of spectra (the default), or one of the two alone.
+        score: what decides at a rung: `rank_mean`, the mean of the ranks by validation loss and by
+            distance of spectra (the default), `loss`, `lyapunov` and its kin, `training_losses`,
+            `extrapolation`, or `surrogate`, a model of the configuration.
+        rounds: who is compared when: eliminations from a third of the schedule (the default), the
+            same with insertion of candidates near the best, or a rival.
         preset: `lsh2022` for the published rounds, score and spectrum.
         seed: of everything random.
-        sampler: who proposes candidates.
+        sampler: who proposes candidates: `bayesian`, `random`, `grid`, or one of Optuna's, such as
+            `optuna_tpe`, where Optuna is installed.
+        seeds: trainings of every candidate with other seeds, judged by their mean.
+        ahead: candidates in training at once while proposals are made.
+        max_non_zeros: a candidate with more connections is ranked behind all others.
+        evidence: how many stopped candidates are trained to the end after the search, to see what
+            each score was worth.
         recipe: model and training.
         space: what is searched over.
         spectrum: which spectrum is taken of a candidate.
         text: how the text becomes tokens.
-        threads: threads to compute on; torch's choice by default.
+        running: where trials run and what they may spend.
     """
     options = dict(locals())
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
-    use_threads(threads)
+    if evidence < 0:
+        raise ValueError(f"evidence must be at least 0, got {evidence}")
     if preset == "lsh2022":
         spectrum = replace(spectrum, reference="lsh2022")
-    corpus = load_corpus(data, text)
+    score = score or ("lyapunov" if preset else "rank_mean")
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    settings = runner_settings(
+        data=data,
+        text=text,
+        recipe=recipe,
+        density=1 - sparsity,
+        folder=output / "trials",
+        spectrum=spectrum,
+        device=running.device,
+    )
+    runner = make_runner(settings)
+    corpus = runner.corpus
     output.mkdir(parents=True, exist_ok=True)
+    published = Elimination.lsh2022(recipe.epochs) if preset else None
     with Store(output / STORE) as store, Progress() as progress:
-        runner = TrainingRunner(
-            corpus=corpus,
-            recipe=recipe,
-            density=1 - sparsity,
-            folder=output / "trials",
-            spectrum_settings=spectrum,
-            on_step=progress.on_step,
-        )
         study = Study(
             store=store,
             space=space,
-            sampler=_SAMPLERS[sampler],
-            rounds=Rounds.lsh2022(recipe.epochs) if preset else Rounds.spread(recipe.epochs),
-            runner=runner,
+            sampler=make_sampler(sampler),
+            rounds=published or make_rounds(rounds or "elimination", recipe.epochs),
+            executor=make_executor(running, settings, progress.on_step),
             distance=spectrum_distance,
             candidates=candidates,
             seed=seed,
-            score=score or ("lyapunov" if preset else "rank_mean"),
+            score=score,
+            scores={name: SCORES[name] for name in dict.fromkeys((*RECORDED, score))},
+            ahead=ahead,
+            seeds=seeds,
+            constraints=()
+            if max_non_zeros is None
+            else (Constraint(name="non_zeros", at_most=max_non_zeros),),
             settings={
                 "data": {"name": corpus.name, "hash": corpus.hash, **asdict(text)},
                 "recipe": recipe.to_dict(),
@@ -109,7 +137,15 @@ def search(
         )
         _keep_options(options, output / CONFIGURATION)
         progress.say(_introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study))
-        study.run(progress.on_event)
+        limits = Limits(epochs=running.max_epochs, seconds=running.max_seconds)
+        study.run(progress.on_event, limits=limits, retries=running.retries)
+        if not store.finished:
+            return
+        if evidence:
+            progress.say(
+                f"Training {evidence} stopped candidates on, to see what scores are worth."
+            )
+            pass  # study.gather_evidence(evidence, progress.on_event, limits=limits)
         progress.say("Measuring the dense network and the one found.")
         finished = finish_study(store, runner, output)
     print(finished.text())
@@ -123,6 +159,8 @@ def _keep_options(options: dict[str, Any], path: Path) -> None:
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in options.items()
     }
+    for name in ("evidence", "running"):  # they may be others when the study is resumed
+        del plain[name]
     plain |= {"data": options["data"] and str(options["data"].resolve())}
     del plain["output"]
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
@@ -133,7 +171,8 @@ def _introduction(name: str, tokens: int, types: int, study: Study) -> str:
     rungs = ", ".join(f"{rung.entering} → {rung.kept} after epoch {rung.epoch}" for rung in plan)
     return (
         f"{name}: {tokens:,} training tokens, {types:,} types. "
-        f"{study.candidates} candidates, {study.rounds.total} epochs at most: {rungs or 'no cut'}."
+        f"{study.candidates} candidates, {study.rounds.total} epochs at most"
+        f"{': ' + rungs if rungs else ''}."
     )
 
 

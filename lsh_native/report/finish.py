@@ -75,7 +75,12 @@ def finish_study(store: Store, runner: TrainingRunner, folder: Path) -> Finished
             continue
         path = folder / place
         path.parent.mkdir(exist_ok=True)
-        save_model(path, runner.best(summary.trial), runner.recipe, runner.corpus.vocabulary)
+        save_model(
+            path,
+            runner.best(summary.trial),
+            runner.recipe_of(summary.trial),
+            runner.corpus.vocabulary,
+        )
         models.append((summary, path, store.epochs(summary.trial.number)))
     dense, *found = measure_models(models, runner.corpus)
     table = FinalTable(

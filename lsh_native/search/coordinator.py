@@ -1,20 +1,37 @@
-"""How a trial gets to an epoch: train, measure, record. A fault ends the trial and nothing else."""
+"""How trials get on: jobs go to an executor, what they measure into the store.
+
+It is the only writer of their records. A fault ends a trial and nothing else.
+"""
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from lsh_native.search.errors import ReferenceLostError
 from lsh_native.search.events import (
     EpochDone,
     Event,
     SpectrumDone,
     TrialCompleted,
     TrialLost,
+    TrialRetried,
     TrialStarted,
+    TrialStepped,
+)
+from lsh_native.search.executors.job import (
+    Done,
+    EpochMeasured,
+    Executor,
+    Faulted,
+    Job,
+    Message,
+    SpectrumMeasured,
+    Started,
+    Stepped,
 )
 from lsh_native.search.store import Store
 from lsh_native.search.trial import (
@@ -22,7 +39,6 @@ from lsh_native.search.trial import (
     Distance,
     Diverged,
     EpochRecord,
-    Runner,
     SpectrumRecord,
     State,
     TrialFault,
@@ -30,36 +46,100 @@ from lsh_native.search.trial import (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a call may spend; where it is spent, the study pauses and can be resumed with more.
+
+    Args:
+        epochs: Of training, all trials together, those of earlier calls among them.
+        seconds: Of this call.
+
+    Raises:
+        ValueError: If a limit is not above 0.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"the limit of {name} must be above 0, got {value}")
+
+
+_Entry = tuple[int, int, Job]
+"""Rank, order and job: what is done first stands first."""
+
+
+class LimitReached(Exception):  # noqa: N818 - the end of a budget, not an error
+    """What the study may spend is spent."""
+
+
 class Coordinator:
-    """Moves trials on and writes down what they do; the only writer of their records.
+    """Moves trials on and writes down what they do.
 
     Each call looks into the store for what is done already, and does only the rest.
 
     Args:
         store: Where everything is kept.
-        runner: Who trains and takes spectra.
+        executor: Who does the jobs.
         distance: How far a candidate's spectrum lies from the reference's.
         emit: Told everything that happens, after it is stored.
+        retries: How often a trial whose process died is begun anew from its last epoch.
+        limits: What may be spent.
     """
 
-    store: Store
-    runner: Runner
-    distance: Distance
-    emit: Callable[[Event], None]
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        distance: Distance,
+        emit: Callable[[Event], None],
+        retries: int = 2,
+        limits: Limits | None = None,
+    ) -> None:
+        self.store, self.emit = store, emit
+        self._executor, self._distance = executor, distance
+        self._retries, self._limits = retries, limits or Limits()
+        self._waiting: list[_Entry] = []
+        self._asked = 0
+        self._busy: dict[int, _Entry] = {}
+        self._started = time.monotonic()
+        self._spent = sum(t.epochs for t in (*store.trials(), *store.repeats()))
 
-    def advance(self, number: int, epochs: Iterable[int]) -> None:
-        """Train a trial to each of these epochs and take its spectrum there."""
-        if self.store.trial(number).state.ended:
+    def request(self, number: int, until: int, *, parts: tuple[int, ...] = (0,)) -> None:
+        """Ask for a trial to be trained to an epoch and measured there, unless it is or has ended.
+
+        The reference comes before all others, for they wait for it; else who asked first.
+        """
+        trial = self.store.trial(number)
+        missing = tuple(p for p in parts if not self.store.has_spectrum(number, until, p))
+        if trial.state.lost or (trial.epochs >= until and not missing):
             return
-        try:
-            for epoch in epochs:
-                if not self.store.has_spectrum(number, epoch):
-                    self._train(number, epoch)
-                    self._measure(number, epoch)
-        except TrialFault as fault:
-            self.lose(number, fault)
-        else:
-            self.store.set_state(number, State.WAITING)
+        self._asked += 1
+        rank = 0 if number == REFERENCE else 1
+        job = Job(trial=trial, until=until, parts=missing)
+        heapq.heappush(self._waiting, (rank, self._asked, job))
+
+    def wait_for(self, number: int, until: int, *, parts: tuple[int, ...] = (0,)) -> None:
+        """Work until a trial has been measured at an epoch, or is lost.
+
+        Raises:
+            ReferenceLostError: If the reference is, for then nothing can be compared.
+            LimitReached: If the budget ends before.
+        """
+        self._check_reference()
+        while not self._measured(number, until):
+            self._work()
+            self._check_reference()
+        while parts != (0,) and self._pending(number):
+            self._work()
+
+    def settle(self) -> None:
+        """Work until nothing is left to do."""
+        while self._waiting or self._busy:
+            self._work()
 
     def complete(self, number: int) -> None:
         """Note that a trial has trained for the full schedule, unless it has ended otherwise."""
@@ -72,42 +152,148 @@ class Coordinator:
         self.store.set_state(number, fault.state, str(fault))
         self.emit(TrialLost(trial=self.store.trial(number)))
 
-    def _train(self, number: int, until: int) -> None:
+    def finish(self) -> None:
+        """Let every job end with its epoch in flight, and ask for no more."""
+        self._waiting.clear()
+        self._executor.finish(self._take)
+
+    def _pending(self, number: int) -> bool:
+        return number in self._busy or any(job.trial.number == number for *_, job in self._waiting)
+
+    def _measured(self, number: int, until: int) -> bool:
         trial = self.store.trial(number)
-        if trial.epochs >= until:
+        if trial.state.lost:
+            return True
+        if trial.epochs < until or not self.store.has_spectrum(number, until):
+            return False
+        if number == REFERENCE or until in self.store.distances(number):
+            return True
+        if not self._measured(REFERENCE, until):
+            return False
+        self._fill_distances(until)
+        return True
+
+    def _work(self) -> None:
+        self._check_limits()
+        while self._waiting and self._executor.free:
+            entry = self._next()
+            if entry is None:
+                break
+            self._begin(entry)
+        if not self._busy:
+            if self._waiting:
+                return
+            raise RuntimeError("there must be a job to wait for, got none")
+        self._executor.work(self._take)
+
+    def _check_reference(self) -> None:
+        reference = self.store.trial(REFERENCE)
+        if reference.state.lost:
+            raise ReferenceLostError(f"the dense reference must train, but {reference.reason}")
+
+    def _next(self) -> _Entry | None:
+        """Return the first job whose trial is not busy with another one."""
+        held, found = [], None
+        while self._waiting and found is None:
+            entry = heapq.heappop(self._waiting)
+            if entry[2].trial.number in self._busy:
+                held.append(entry)
+            else:
+                found = entry
+        for entry in held:
+            heapq.heappush(self._waiting, entry)
+        return found
+
+    def _begin(self, entry: _Entry) -> None:
+        job = entry[2]
+        number = job.trial.number
+        trial = self.store.trial(number)
+        if trial.state.lost:
             return
-        self.store.set_state(number, State.RUNNING)
-        self.emit(TrialStarted(trial=trial, until=until))
+        if trial.epochs < job.until:
+            self.emit(TrialStarted(trial=trial, until=job.until))
+        self._busy[number] = entry
+        self._executor.submit(replace(job, trial=trial))
 
-        def record(epoch: EpochRecord) -> None:
-            if epoch.epoch > until:
-                raise ValueError(f"a runner must stop at epoch {until}, got {epoch.epoch}")
-            for name, loss in (("training", epoch.train_loss), ("validation", epoch.valid_loss)):
-                if not math.isfinite(loss):
-                    raise Diverged(f"the {name} loss is {loss} after epoch {epoch.epoch}")
-            if self.store.add_epoch(number, epoch):
-                self.emit(EpochDone(trial=trial, record=epoch))
+    def _check_limits(self) -> None:
+        epochs, seconds = self._limits.epochs, self._limits.seconds
+        if epochs is not None and self._spent >= epochs:
+            raise LimitReached(f"{self._spent} epochs are trained, {epochs} may be")
+        if seconds is not None and time.monotonic() - self._started >= seconds:
+            raise LimitReached(f"{seconds:g} seconds have passed")
 
-        self.runner.run(trial, until, record)
-        if (reached := self.store.trial(number).epochs) < until:
-            raise ValueError(f"a runner must record every epoch up to {until}, got {reached}")
+    def _take(self, message: Message) -> None:
+        number = message.number
+        match message:
+            case Started(host=host):
+                self.store.begin_trial(number, host)
+            case Stepped():
+                self.emit(
+                    TrialStepped(
+                        number=number,
+                        epoch=message.epoch,
+                        step=message.step,
+                        steps=message.steps,
+                        loss=message.loss,
+                    )
+                )
+            case EpochMeasured(record=epoch):
+                self._record_epoch(number, epoch)
+            case SpectrumMeasured(record=spectrum):
+                self._record_spectrum(number, spectrum)
+            case Done():
+                del self._busy[number]
+                if not self.store.trial(number).state.ended:
+                    self.store.set_state(number, State.WAITING)
+            case Faulted():
+                self._fault(message, self._busy.pop(number))
 
-    def _measure(self, number: int, epoch: int) -> None:
-        trial = self.store.trial(number)
-        record = self.runner.spectrum(trial, epoch)
-        if record.epoch != epoch:
-            raise ValueError(f"a spectrum must be of epoch {epoch}, got {record.epoch}")
-        if np.isnan(record.exponents).any():
-            raise Diverged(f"an exponent is nan after epoch {epoch}")
-        if number != REFERENCE:
-            record = replace(record, distance=self._distance(record))
+    def _record_epoch(self, number: int, record: EpochRecord) -> None:
+        if self.store.add_epoch(number, record):
+            self._spent += 1
+            self.emit(EpochDone(trial=self.store.trial(number), record=record))
+
+    def _record_spectrum(self, number: int, record: SpectrumRecord) -> None:
+        epoch = record.epoch
+        if number != REFERENCE and record.part == 0 and self.store.has_spectrum(REFERENCE, epoch):
+            try:
+                record = replace(record, distance=self._measure(record))
+            except Diverged as fault:
+                self.lose(number, fault)
+                return
         self.store.add_spectrum(number, record)
-        self.emit(SpectrumDone(trial=trial, record=record))
+        self.emit(SpectrumDone(trial=self.store.trial(number), record=record))
+        if number == REFERENCE:
+            self._fill_distances(epoch)
 
-    def _distance(self, record: SpectrumRecord) -> float:
-        distance = float(self.distance(record, self.store.spectrum(REFERENCE, record.epoch)))
+    def _fill_distances(self, epoch: int) -> None:
+        """Measure the distances that had to wait for the reference's spectrum."""
+        for number in self.store.without_distance(epoch):
+            if self.store.trial(number).state.lost:
+                continue
+            try:
+                distance = self._measure(self.store.spectrum(number, epoch))
+            except Diverged as fault:
+                self.lose(number, fault)
+            else:
+                self.store.set_distance(number, epoch, distance)
+
+    def _measure(self, record: SpectrumRecord) -> float:
+        distance = float(self._distance(record, self.store.spectrum(REFERENCE, record.epoch)))
         if not math.isfinite(distance):
             raise Diverged(
                 f"the distance to the dense reference is {distance} after epoch {record.epoch}"
             )
         return distance
+
+    def _fault(self, fault: Faulted, entry: _Entry) -> None:
+        if fault.state is State.WAITING:  # interrupted between two epochs
+            return
+        trial = self.store.trial(fault.number)
+        if fault.retry and trial.retries < self._retries:
+            self.store.retry_trial(fault.number, fault.reason)
+            self.emit(TrialRetried(trial=self.store.trial(fault.number)))
+            heapq.heappush(self._waiting, entry)  # before what was asked for later
+            return
+        self.store.set_state(fault.number, fault.state, fault.reason)
+        self.emit(TrialLost(trial=self.store.trial(fault.number)))

@@ -16,6 +16,7 @@ from lsh_native.search.errors import (
     LockedStoreError,
     NewerStoreError,
     NotAStoreError,
+    OlderStoreError,
     ReadOnlyStoreError,
     StoreError,
 )
@@ -91,6 +92,11 @@ class Database:
             raise NotAStoreError(
                 f"{self.path} must be a study of lsh_native, got the SQLite file of another program"
             )
+        if version < schema.VERSION and self._lock is None:
+            raise OlderStoreError(
+                f"{self.path} must have schema version {schema.VERSION}, got {version}: "
+                "resume the study once to bring it up to date"
+            )
         if version > schema.VERSION:
             raise NewerStoreError(
                 f"{self.path} must have schema version {schema.VERSION} at most, got {version}: "
@@ -111,6 +117,12 @@ class Database:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        ((version,),) = self.query("PRAGMA user_version")
+        for older in range(version, schema.VERSION):
+            with self.transaction() as connection:
+                for statement in schema.UPGRADES[older]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {older + 1}")
 
     def _unlock(self) -> None:
         if self._lock is not None:

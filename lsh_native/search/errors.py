@@ -17,6 +17,10 @@ class NewerStoreError(StoreError):
     """The file was written by a newer version of the library."""
 
 
+class OlderStoreError(StoreError):
+    """The file was written by an older version and is only read; a writer brings it up to date."""
+
+
 class LockedStoreError(StoreError):
     """Another coordinator works on the study."""
 
@@ -43,3 +47,7 @@ class ReferenceLostError(StudyError):
 
 class NothingFinishedError(StudyError):
     """No candidate reached the end of the schedule."""
+
+
+class ScoreFailedError(StudyError):
+    """The score that decides raised, or said something else than one number a trial."""

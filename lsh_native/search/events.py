@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lsh_native.search.rounds import Rung
-from lsh_native.search.trial import EpochRecord, SpectrumRecord, Trial
+from lsh_native.search.trial import EpochRecord, Rung, SpectrumRecord, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,40 @@ class TrialLost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialStepped:
+    """A training step was done; not every one is told."""
+
+    number: int
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRetried:
+    """A trial is begun anew from its last epoch; `trial.reason` says why."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFailed:
+    """A score that only watches said nothing of a rung."""
+
+    name: str
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPaused:
+    """What the study may spend is spent; it can be resumed with more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Eliminated:
     """A rung is closed; numbers of trials, best first."""
 
@@ -88,6 +121,10 @@ Event = (
     | EpochDone
     | SpectrumDone
     | TrialLost
+    | TrialStepped
+    | TrialRetried
+    | ScoreFailed
+    | StudyPaused
     | Eliminated
     | TrialCompleted
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lsh_native.search.store import Store
-from lsh_native.search.trial import REFERENCE, EpochRecord, State, Trial
+from lsh_native.search.trial import REFERENCE, REPEAT, EpochRecord, State, Trial, repeat_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +19,12 @@ class Budget:
     Args:
         candidates: Size of the pool.
         total: Epochs of the full schedule.
-        trial_epochs: Epochs that the candidates trained.
+        trial_epochs: Epochs that the candidates trained, those of evidence not counted.
         reference_epochs: Epochs that the dense reference trained.
         trial_seconds: Seconds of those trial epochs.
         reference_seconds: Seconds of those reference epochs.
         spectrum_seconds: Seconds of all spectra, the reference's with them.
+        evidence_epochs: Epochs that were trained only to see what scores are worth.
     """
 
     candidates: int
@@ -32,6 +34,7 @@ class Budget:
     trial_seconds: float = 0.0
     reference_seconds: float = 0.0
     spectrum_seconds: float = 0.0
+    evidence_epochs: int = 0
 
     @property
     def epochs(self) -> int:
@@ -105,21 +108,60 @@ def read_result(store: Store) -> StudyResult:
     summaries = [_summary(store, trial) for trial in store.trials()]
     reference = next((s for s in summaries if s.trial.number == REFERENCE), None)
     trials = tuple(s for s in summaries if s is not reference)
-    rounds = store.configuration.get("search", {}).get("rounds", {})
+    search = store.configuration.get("search", {})
+    searched = _searched(store)
+    trained = sum(s.trial.epochs for s in trials) + sum(t.epochs for t in store.repeats())
     return StudyResult(
         reference=reference,
         trials=trials,
-        best=min((s for s in trials if s.trial.state is State.COMPLETE), key=_loss, default=None),
+        best=min(
+            (s for s in trials if s.trial.state is State.COMPLETE), key=_order(store), default=None
+        ),
         budget=Budget(
             candidates=len(trials),
-            total=rounds.get("total", 0),
-            trial_epochs=sum(s.trial.epochs for s in trials),
+            total=search.get("rounds", {}).get("total", 0),
+            trial_epochs=len(searched),
             reference_epochs=reference.trial.epochs if reference else 0,
-            trial_seconds=sum(s.seconds for s in trials),
+            trial_seconds=sum(record.seconds for record in searched),
             reference_seconds=reference.seconds if reference else 0.0,
             spectrum_seconds=store.spectrum_seconds(),
+            evidence_epochs=trained - len(searched),
         ),
     )
+
+
+def _searched(store: Store) -> list[EpochRecord]:
+    """Return the epochs of the search itself.
+
+    A stopped candidate was searched up to its last rung; what it trained beyond, and retests that
+    took no part in the search, is evidence.
+    """
+    seeds = int(store.configuration.get("search", {}).get("seeds", 1))
+    last: dict[int, int] = {}
+    for rung in store.rungs():
+        if not rung.kept:
+            last[rung.trial] = rung.epoch
+    found: list[EpochRecord] = []
+    for trial in (*store.trials()[1:], *store.repeats()):
+        if trial.number // REPEAT < seeds:
+            end = last.get(repeat_of(trial.number), trial.epochs)
+            found += [record for record in store.epochs(trial.number) if record.epoch <= end]
+    return found
+
+
+def _order(store: Store) -> Callable[[TrialSummary], tuple[float, float]]:
+    """Rank finishers: who keeps to the constraints first, then by the lowest loss."""
+    constraints = store.configuration.get("search", {}).get("constraints", {})
+
+    def order(summary: TrialSummary) -> tuple[float, float]:
+        details = summary.last.details if summary.last else {}
+        excess = max(
+            (float(details.get(name, math.inf)) - most for name, most in constraints.items()),
+            default=0.0,
+        )
+        return max(0.0, excess), summary.best.valid_loss if summary.best else math.inf
+
+    return order
 
 
 def _summary(store: Store, trial: Trial) -> TrialSummary:
@@ -132,7 +174,3 @@ def _summary(store: Store, trial: Trial) -> TrialSummary:
         distance=distances[max(distances)] if distances else None,
         seconds=sum(record.seconds for record in records),
     )
-
-
-def _loss(summary: TrialSummary) -> float:
-    return summary.best.valid_loss if summary.best else math.inf

@@ -1,13 +1,13 @@
-"""When candidates are compared and how many go on: the plan of successive eliminations.
-
-With n candidates left, n' = ⌊n/2⌋ + 1 go on; two are left in the end and run the full schedule.
-"""
+"""When candidates are compared and how many go on: the published eliminations and their rivals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from lsh_native.search.race import Race
+from lsh_native.search.trial import Rung
 
 
 def half_and_one(count: int) -> int:
@@ -16,37 +16,34 @@ def half_and_one(count: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
-    """One elimination: at `epoch`, of `entering` candidates the best `kept` go on."""
+class Elimination:
+    """Successive eliminations: every candidate trains `first` epochs, the finishers `total`.
 
-    round: int
-    epoch: int
-    entering: int
-    kept: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rounds:
-    """The schedule of a search; every candidate trains `first` epochs, the finishers `total`.
+    With n candidates left, ⌊n/2⌋ + 1 go on; two are left in the end and run the full schedule.
 
     Args:
         total: Epochs of the full schedule.
         first: Epoch of the first elimination.
         every: Epochs between eliminations; None spreads them evenly over the rest.
         survivors: How many of n candidates go on; a rule that returns n ends the eliminations.
+        insertions: Candidates generated near the best ones after every elimination but the last;
+            they catch up and enter the next one.
 
     Raises:
-        ValueError: If not 1 <= first <= total, or every < 1.
+        ValueError: If not 1 <= first <= total, every < 1, or insertions < 0.
 
     Example:
-        >>> [rung.kept for rung in Rounds.lsh2022().plan(27)]
+        >>> [rung.kept for rung in Elimination.lsh2022().plan(27)]
         [14, 8, 5, 3, 2]
+
+    Source: Zheng & Shlizerman, "Hyperpruning", arXiv 2506.07975.
     """
 
     total: int
     first: int
     every: int | None = None
     survivors: Callable[[int], int] = half_and_one
+    insertions: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.first <= self.total:
@@ -55,9 +52,11 @@ class Rounds:
             )
         if self.every is not None and self.every < 1:
             raise ValueError(f"every must be at least 1 epoch, got {self.every}")
+        if self.insertions < 0:
+            raise ValueError(f"insertions must be at least 0, got {self.insertions}")
 
     @classmethod
-    def lsh2022(cls, total: int = 100) -> Rounds:
+    def lsh2022(cls, total: int = 100) -> Elimination:
         """Return the published rounds: an elimination every 3 epochs, from epoch 3.
 
         Source: Zheng & Shlizerman, "Hyperpruning", arXiv 2506.07975.
@@ -65,12 +64,17 @@ class Rounds:
         return cls(total=total, first=min(3, total), every=3)
 
     @classmethod
-    def spread(cls, total: int) -> Rounds:
+    def spread(cls, total: int, insertions: int = 0) -> Elimination:
         """Return the default: from a third of the schedule, evenly to its end.
 
         Earlier, no score that was measured told good candidates from bad ones.
         """
-        return cls(total=total, first=max(1, -(-total // 3)))
+        return cls(total=total, first=max(1, -(-total // 3)), insertions=insertions)
+
+    @classmethod
+    def full(cls, total: int) -> Elimination:
+        """Return no elimination at all: every candidate trains to the end."""
+        return cls(total=total, first=total)
 
     def plan(self, candidates: int) -> tuple[Rung, ...]:
         """Return the eliminations of a pool, all before the end of the schedule.
@@ -93,28 +97,43 @@ class Rounds:
             epoch = self._epoch(index, len(counts) - 1)
             if epoch >= self.total:
                 break
-            entering = counts[index]
+            entering = counts[index] + (self.insertions if rungs else 0)
             if rungs and rungs[-1].epoch == epoch:
                 entering = rungs.pop().entering
             rungs.append(Rung(round=len(rungs) + 1, epoch=epoch, entering=entering, kept=kept))
         return tuple(rungs)
 
+    def run(self, race: Race) -> None:
+        """See `Rounds`."""
+        left = pool = race.fill(self.first, race.rules.candidates)
+        plan = self.plan(len(pool))
+        for rung in plan:
+            left = race.climb(left, rung)
+            if rung is not plan[-1]:
+                left = left + race.insert(left, rung.epoch, self.insertions)
+        race.finish(left)
+
+    def compared(self, candidates: int) -> tuple[int, ...]:
+        """See `Rounds`."""
+        return tuple(rung.epoch for rung in self.plan(candidates))
+
     def epochs(self, candidates: int) -> int:
         """Return the epochs that a pool trains, resumed between rungs, without the reference."""
         spent, reached, left = 0, 0, candidates
         for rung in self.plan(candidates):
-            spent += left * (rung.epoch - reached)
+            spent += left * (rung.epoch - reached) + (rung.entering - left) * rung.epoch
             reached, left = rung.epoch, rung.kept
         return spent + left * (self.total - reached)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the rule by its name."""
         return {
+            "kind": "elimination",
             "total": self.total,
             "first": self.first,
             "every": self.every,
             "survivors": self.survivors.__name__,
-        }
+        } | ({"insertions": self.insertions} if self.insertions else {})
 
     def _epoch(self, index: int, count: int) -> int:
         if self.every is not None:

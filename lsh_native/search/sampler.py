@@ -83,7 +83,7 @@ class RandomSampler:
         self, space: Space, history: Sequence[Observation], *, seed: int, number: int
     ) -> Candidate:
         """See `Sampler.propose`."""
-        return _unseen(space, history, np.random.default_rng([seed, number]), limit=1)[0]
+        return unseen(space, history, np.random.default_rng([seed, number]), limit=1)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +147,8 @@ class BayesianSampler:
         generator = np.random.default_rng([seed, number])
         scores = {o.candidate: o.score for o in history if o.score is not None}
         if len(scores) < self.starts:
-            return _unseen(space, history, generator, limit=1)[0]
-        pool = _unseen(space, history, generator, limit=self.batch)
+            return unseen(space, history, generator, limit=1)[0]
+        pool = unseen(space, history, generator, limit=self.batch)
         quantiles = _normal_quantiles(list(scores.values()))
         targets = dict(zip(scores, quantiles.tolist(), strict=True))
         for observation in history:
@@ -180,7 +180,7 @@ def _normal_quantiles(scores: Sequence[float]) -> NDArray[np.float64]:
     return quantiles
 
 
-def _unseen(
+def unseen(
     space: Space,
     history: Sequence[Observation],
     generator: np.random.Generator,

@@ -16,7 +16,7 @@ from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 APPLICATION_ID = int.from_bytes(b"LSHN", "big")
 """Stands in the header of the file and says whose it is."""
 
-VERSION = 1
+VERSION = 2
 """Version of the tables below."""
 
 TABLES = """
@@ -25,7 +25,8 @@ CREATE TABLE study (
     configuration TEXT NOT NULL,
     hash          TEXT NOT NULL,
     versions      TEXT NOT NULL,
-    created       TEXT NOT NULL
+    created       TEXT NOT NULL,
+    finished      TEXT
 );
 CREATE TABLE trial (
     number    INTEGER PRIMARY KEY,
@@ -37,7 +38,10 @@ CREATE TABLE trial (
     reason    TEXT NOT NULL DEFAULT '',
     created   TEXT NOT NULL,
     started   TEXT,
-    ended     TEXT
+    ended     TEXT,
+    repeats   INTEGER REFERENCES trial,
+    retries   INTEGER NOT NULL DEFAULT 0,
+    host      TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX never_twice ON trial (identity) WHERE kind = 'candidate';
 CREATE TABLE epoch (
@@ -54,13 +58,14 @@ CREATE TABLE epoch (
 CREATE TABLE spectrum (
     trial           INTEGER NOT NULL REFERENCES trial,
     epoch           INTEGER NOT NULL,
+    part            INTEGER NOT NULL DEFAULT 0,
     shape           TEXT NOT NULL,
     exponents       BLOB NOT NULL,
     standard_errors BLOB,
     conventions     TEXT NOT NULL,
     seconds         REAL NOT NULL,
     distance        REAL,
-    PRIMARY KEY (trial, epoch)
+    PRIMARY KEY (trial, epoch, part)
 );
 CREATE TABLE score (
     trial INTEGER NOT NULL REFERENCES trial,
@@ -79,9 +84,28 @@ CREATE TABLE rung (
 );
 """
 
-TRIAL_COLUMNS = "number, candidate, seed, state, reason, created, started, ended"
+_SPECTRUM_2 = TABLES[TABLES.index("CREATE TABLE spectrum") : TABLES.index("CREATE TABLE score")]
+
+UPGRADES: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE study ADD COLUMN finished TEXT",
+        "ALTER TABLE trial ADD COLUMN repeats INTEGER REFERENCES trial",
+        "ALTER TABLE trial ADD COLUMN retries INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE trial ADD COLUMN host TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE spectrum RENAME TO spectrum_1",
+        _SPECTRUM_2.strip().rstrip(";"),
+        "INSERT INTO spectrum SELECT trial, epoch, 0, shape, exponents, standard_errors, "
+        "conventions, seconds, distance FROM spectrum_1",
+        "DROP TABLE spectrum_1",
+    ),
+}
+"""By version, the statements that make the next version of it."""
+
+TRIAL_COLUMNS = (
+    "number, candidate, seed, state, reason, created, started, ended, repeats, retries, host"
+)
 EPOCH_COLUMNS = "epoch, train_loss, valid_loss, density, tokens, seconds, details"
-SPECTRUM_COLUMNS = "epoch, shape, exponents, standard_errors, conventions, seconds, distance"
+SPECTRUM_COLUMNS = "epoch, part, shape, exponents, standard_errors, conventions, seconds, distance"
 
 Row = tuple[Any, ...]
 
@@ -97,14 +121,18 @@ def to_json(value: Any) -> str:
 
 def trial_from_row(row: Row, epochs: int) -> Trial:
     """Rebuild a trial from `TRIAL_COLUMNS` and the number of its epochs."""
-    number, candidate, seed, state, reason, created, started, ended = row
+    number, candidate, seed, state, reason, *rest = row
+    created, started, ended, repeats, retries, host = rest
     return Trial(
         number=number,
-        candidate=None if candidate is None else Candidate.from_dict(json.loads(candidate)),
+        candidate=None if candidate is None else Candidate.from_dict(dict(json.loads(candidate))),
         seed=seed,
         state=State(state),
         reason=reason,
         epochs=epochs,
+        repeats=repeats,
+        retries=retries,
+        host=host,
         created=created,
         started=started,
         ended=ended,
@@ -135,6 +163,7 @@ def spectrum_to_row(record: SpectrumRecord) -> Row:
     """Return `SPECTRUM_COLUMNS`; arrays as little-endian float64, compressed."""
     return (
         record.epoch,
+        record.part,
         to_json(list(record.exponents.shape)),
         _pack(record.exponents),
         None if record.standard_errors is None else _pack(record.standard_errors),
@@ -146,10 +175,11 @@ def spectrum_to_row(record: SpectrumRecord) -> Row:
 
 def spectrum_from_row(row: Row) -> SpectrumRecord:
     """Rebuild a record from `SPECTRUM_COLUMNS`."""
-    epoch, shape, exponents, standard_errors, conventions, seconds, distance = row
+    epoch, part, shape, exponents, standard_errors, conventions, seconds, distance = row
     sizes = json.loads(shape)
     return SpectrumRecord(
         epoch=epoch,
+        part=part,
         exponents=_unpack(exponents, sizes),
         standard_errors=None if standard_errors is None else _unpack(standard_errors, sizes),
         conventions=json.loads(conventions),

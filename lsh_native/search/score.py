@@ -2,30 +2,142 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lsh_native.search.trial import Measurement
+from lsh_native.lyapunov import mean_shift, wasserstein
+from lsh_native.lyapunov.distance import Metric, l2
+from lsh_native.search.spectral import spectrum_distance
+from lsh_native.search.surrogate import predicted_losses
+from lsh_native.search.trial import EpochRecord, Measurement, Pool
 
-Score = Callable[[Sequence[Measurement]], NDArray[np.float64]]
-"""Maps the measurements of all candidates at one rung to one number each, smaller = better."""
+Values = NDArray[np.float64]
+
+Score = Callable[[Pool], Values]
+"""Maps the trials of one rung to one number each, smaller = better; NaN where it has none.
+
+A function of the pool and nothing else: what it said is asked again when a study is resumed.
+"""
 
 
-def loss(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
-    """Return the last validation loss of each candidate, nats per token."""
-    return np.array([m.epochs[-1].valid_loss for m in measurements], dtype=np.float64)
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """The mean of the last validation losses, nats per token.
+
+    Args:
+        last: How many evaluations are averaged; one alone is noisy.
+
+    Raises:
+        ValueError: If there is nothing to average.
+    """
+
+    last: int = 1
+
+    def __post_init__(self) -> None:
+        if self.last < 1:
+            raise ValueError(f"last must be at least 1, got {self.last}")
+
+    def __call__(self, pool: Sequence[Measurement]) -> Values:
+        """Return a loss a trial."""
+        return _each(pool, lambda m: float(np.mean([e.valid_loss for e in m.epochs[-self.last :]])))
 
 
-def lyapunov(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
-    """Return the distance of each candidate's spectrum to the dense one at the same epoch.
+@dataclass(frozen=True, kw_only=True)
+class TrainingLosses:
+    """The sum of the training losses of all epochs so far.
+
+    Source: Ru et al., "Speedy performance estimation for neural architecture search", NeurIPS 2021.
+    """
+
+    def __call__(self, pool: Sequence[Measurement]) -> Values:
+        """Return a sum a trial."""
+        return _each(pool, lambda m: math.fsum(epoch.train_loss for epoch in m.epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extrapolation:
+    """The validation loss at the end of the schedule, read off a falling exponential.
+
+    loss(e) = a + b exp(-e / τ) with b >= 0, by least squares over the epochs so far; τ is the best
+    of a geometric series. A trial of fewer than three epochs is taken at its last loss.
+    """
+
+    def __call__(self, pool: Pool) -> Values:
+        """Return a loss a trial."""
+        return _each(pool, lambda m: _extrapolate(m.epochs, pool.total))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lyapunov:
+    """The distance of a trial's spectrum to that of the dense reference.
+
+    Args:
+        metric: One of the Lyapunov engine's.
+        leading: Share of the leading exponents of each layer that count.
+        layers: Only these layers; negative numbers count from the last.
+        final: Compare with the dense reference as it was at the end of its schedule instead of
+            after as many epochs.
+
+    Raises:
+        ValueError: If `leading` is not in (0, 1].
 
     Source: Zheng & Shlizerman, "Hyperpruning", arXiv 2506.07975.
     """
-    return np.array([m.distance for m in measurements], dtype=np.float64)
+
+    metric: Metric = l2
+    leading: float = 1.0
+    layers: tuple[int, ...] | None = None
+    final: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.leading <= 1:
+            raise ValueError(f"leading must be in (0, 1], got {self.leading}")
+
+    def __call__(self, pool: Pool) -> Values:
+        """Return a distance a trial, NaN where a spectrum is missing or cannot be compared."""
+        reference = pool.dense.get(pool.total if self.final else pool.epoch)
+
+        def far(measurement: Measurement) -> float:
+            if reference is None or measurement.spectrum is None:
+                return math.nan
+            try:
+                return spectrum_distance(
+                    measurement.spectrum,
+                    reference,
+                    metric=self.metric,
+                    leading=self.leading,
+                    layers=self.layers,
+                )
+            except (ValueError, KeyError, TypeError):
+                return math.nan
+
+        return _each(pool, far)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """The final loss that a model of the configuration expects, fed with every rung there was.
+
+    A mixed linear model: an intercept an epoch, the configuration, and a deviation of each trial.
+    """
+
+    def __call__(self, pool: Pool) -> Values:
+        """Return an expected loss a trial, relative to the mean of an epoch."""
+        return predicted_losses(pool)
+
+
+def lyapunov(pool: Sequence[Measurement]) -> Values:
+    """Return the distances that the study measured, at the same epoch of the dense reference."""
+    return _each(pool, lambda m: math.nan if m.distance is None else m.distance)
+
+
+loss = Loss()
 
 
 def rank_mean(*scores: Score) -> Score:
@@ -40,10 +152,10 @@ def rank_mean(*scores: Score) -> Score:
     if not scores:
         raise ValueError("rank_mean must have at least one score, got none")
 
-    def mean_of_ranks(measurements: Sequence[Measurement]) -> NDArray[np.float64]:
-        values = np.stack([score(measurements) for score in scores])
+    def mean_of_ranks(pool: Pool) -> Values:
+        values = np.stack([score(pool) for score in scores])
         ranked = np.isfinite(values).all(axis=0)
-        result = np.full(len(measurements), np.nan)
+        result = np.full(len(pool), np.nan)
         if ranked.any():
             result[ranked] = rankdata(values[:, ranked], axis=1).mean(axis=0)
         return result
@@ -52,5 +164,60 @@ def rank_mean(*scores: Score) -> Score:
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(
-    {"rank_mean": rank_mean(loss, lyapunov), "lyapunov": lyapunov, "loss": loss}
+    {
+        "rank_mean": rank_mean(loss, lyapunov),
+        "lyapunov": lyapunov,
+        "loss": loss,
+        "smooth_loss": Loss(last=3),
+        "training_losses": TrainingLosses(),
+        "extrapolation": Extrapolation(),
+        "surrogate": Surrogate(),
+        "lyapunov_wasserstein": Lyapunov(metric=wasserstein),
+        "lyapunov_mean": Lyapunov(metric=mean_shift),
+        "lyapunov_leading": Lyapunov(leading=0.1),
+        "lyapunov_last_layer": Lyapunov(layers=(-1,)),
+        "lyapunov_final": Lyapunov(final=True),
+    }
 )
+"""The scores by name; see the functions and classes above."""
+
+RECORDED = ("rank_mean", "lyapunov", "loss")
+"""The scores that a study writes down at every rung, beside the one that decides."""
+
+
+def evaluate(name: str, score: Score, pool: Pool) -> Values:
+    """Return what a score says of a pool.
+
+    Raises:
+        ValueError: If it raises, or does not return one number a trial; the message names it.
+    """
+    try:
+        values = np.asarray(score(pool), dtype=np.float64)
+    except Exception as error:  # a user's function may raise anything
+        raise ValueError(f"the score {name} raised {type(error).__name__}: {error}") from error
+    if values.shape != (len(pool),):
+        raise ValueError(
+            f"the score {name} must return one number for each of {len(pool)} trials, got an array "
+            f"of shape {values.shape}"
+        )
+    return values
+
+
+def _each(pool: Sequence[Measurement], value: Callable[[Measurement], float]) -> Values:
+    return np.array([value(measurement) for measurement in pool], dtype=np.float64)
+
+
+def _extrapolate(epochs: Sequence[EpochRecord], total: int) -> float:
+    losses = np.array([epoch.valid_loss for epoch in epochs])
+    if len(losses) < 3 or not np.isfinite(losses).all():
+        return float(losses[-1])
+    times = np.arange(1, len(losses) + 1)
+    best = (math.inf, float(losses[-1]))
+    for scale in np.geomspace(1, max(total, 2), 12):
+        falling = np.exp(-times / scale)
+        centred = falling - falling.mean()
+        slope = max(0.0, float(centred @ losses / (centred @ centred)))
+        level = float(losses.mean() - slope * falling.mean())
+        error = float(np.square(losses - level - slope * falling).sum())
+        best = min(best, (error, level + slope * math.exp(-total / scale)))
+    return best[1]

@@ -20,12 +20,12 @@ from typing import Any, Self, TypeVar
 from lsh_native.search import schema
 from lsh_native.search.database import Connection, Database
 from lsh_native.search.errors import ConfigurationError, CorruptStoreError
-from lsh_native.search.rounds import Rung
 from lsh_native.search.schema import EPOCH_COLUMNS, SPECTRUM_COLUMNS, TRIAL_COLUMNS, Row, to_json
 from lsh_native.search.space import Candidate
 from lsh_native.search.trial import (
     EpochRecord,
     Measurement,
+    Rung,
     RungRecord,
     ScoreRecord,
     SpectrumRecord,
@@ -86,7 +86,7 @@ class Store:
         if not rows:
             with self._database.transaction() as connection:
                 connection.execute(
-                    "INSERT INTO study VALUES (1, ?, ?, ?, ?)",
+                    "INSERT INTO study VALUES (1, ?, ?, ?, ?, NULL)",
                     (text, digest, to_json(dict(versions)), _now()),
                 )
             return True
@@ -107,16 +107,52 @@ class Store:
         """Versions of the software that started the study."""
         return self._study_json("versions")
 
-    def add_trial(self, number: int, candidate: Candidate | None, seed: int) -> None:
-        """Add a waiting trial; `candidate` is None for the dense reference."""
+    @property
+    def finished(self) -> bool:
+        """Whether the search has come to its end; evidence may still be gathered."""
+        return bool(self._database.query("SELECT 1 FROM study WHERE finished IS NOT NULL"))
+
+    def finish(self) -> None:
+        """Note that the search has come to its end."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE study SET finished = ? WHERE finished IS NULL", (_now(),))
+
+    def add_trial(
+        self, number: int, candidate: Candidate | None, seed: int, *, repeats: int | None = None
+    ) -> None:
+        """Add a waiting trial.
+
+        Args:
+            number: Its number, a new one.
+            candidate: How it is pruned; None for the dense reference.
+            seed: Of everything random in its training.
+            repeats: The trial that it trains again with another seed.
+        """
         text = None if candidate is None else to_json(candidate.to_dict())
         identity = None if candidate is None else candidate.identity
-        kind = "dense" if candidate is None else "candidate"
+        kind = Trial(number=number, candidate=candidate, seed=seed, repeats=repeats).kind
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO trial (number, kind, candidate, identity, seed, state, created) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, kind, text, identity, seed, State.WAITING, _now()),
+                "INSERT INTO trial (number, kind, candidate, identity, seed, state, created, "
+                "repeats) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, kind, text, identity, seed, State.WAITING, _now(), repeats),
+            )
+
+    def begin_trial(self, number: int, host: str) -> None:
+        """Note that a trial runs, and where; one that has ended keeps its state."""
+        with self._database.transaction() as connection:
+            if not self.trial(number).state.ended:
+                self._set_state(connection, number, State.RUNNING, "")
+            connection.execute(
+                "UPDATE trial SET host = ? WHERE number = ? AND host != ?", (host, number, host)
+            )
+
+    def retry_trial(self, number: int, reason: str) -> None:
+        """Note that a trial has to be begun anew, and why."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE trial SET retries = retries + 1, reason = ? WHERE number = ?",
+                (reason, number),
             )
 
     def set_state(self, number: int, state: State, reason: str = "") -> None:
@@ -158,8 +194,16 @@ class Store:
         with self._database.transaction() as connection:
             connection.execute(
                 f"INSERT OR IGNORE INTO spectrum (trial, {SPECTRUM_COLUMNS}) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (number, *schema.spectrum_to_row(record)),
+            )
+
+    def set_distance(self, number: int, epoch: int, distance: float) -> None:
+        """Complete a spectrum that was recorded before the reference's."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE spectrum SET distance = ? WHERE trial = ? AND epoch = ? AND part = 0",
+                (distance, number, epoch),
             )
 
     def close_rung(
@@ -206,8 +250,12 @@ class Store:
         raise LookupError(f"there must be a trial {number} in {self.path}, got none")
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return all trials by number; the first is the dense reference."""
-        return self._trials("ORDER BY number")
+        """Return all trials by number, without repeats; the first is the dense reference."""
+        return self._trials("WHERE repeats IS NULL ORDER BY number")
+
+    def repeats(self) -> tuple[Trial, ...]:
+        """Return the trials that train another one again with another seed."""
+        return self._trials("WHERE repeats IS NOT NULL ORDER BY number")
 
     def epochs(self, number: int) -> tuple[EpochRecord, ...]:
         """Return the epochs of a trial, first to last."""
@@ -216,58 +264,81 @@ class Store:
         )
         return tuple(self._parse(schema.epoch_from_row, row) for row in rows)
 
-    def spectrum(self, number: int, epoch: int) -> SpectrumRecord:
+    def spectrum(self, number: int, epoch: int, part: int = 0) -> SpectrumRecord:
         """Return the spectrum of a trial at an epoch.
 
         Raises:
             LookupError: If there is none.
         """
-        for spectrum in self._spectra("trial = ? AND epoch = ?", (number, epoch)):
+        for spectrum in self._spectra("trial = ? AND epoch = ? AND part = ?", number, epoch, part):
             return spectrum
         raise LookupError(
             f"there must be a spectrum of trial {number} at epoch {epoch} in {self.path}, got none"
         )
 
-    def has_spectrum(self, number: int, epoch: int) -> bool:
+    def has_spectrum(self, number: int, epoch: int, part: int = 0) -> bool:
         """Return whether there is a spectrum of a trial at an epoch."""
         return bool(
             self._database.query(
-                "SELECT 1 FROM spectrum WHERE trial = ? AND epoch = ?", (number, epoch)
+                "SELECT 1 FROM spectrum WHERE trial = ? AND epoch = ? AND part = ?",
+                (number, epoch, part),
             )
         )
 
     def spectra(self, number: int) -> tuple[SpectrumRecord, ...]:
-        """Return the spectra of a trial, first to last."""
-        return self._spectra("trial = ?", (number,))
+        """Return the spectra of a trial along the text that all share, first to last."""
+        return self._spectra("trial = ? AND part = 0", number)
+
+    def token_spectra(self, epoch: int) -> dict[tuple[int, int], SpectrumRecord]:
+        """Return the spectra at an epoch, by trial and part, of trials that have several parts."""
+        rows = self._database.query(
+            "SELECT trial, part FROM spectrum WHERE epoch = ? AND trial IN "
+            "(SELECT trial FROM spectrum WHERE epoch = ? AND part > 0) ORDER BY trial, part",
+            (epoch, epoch),
+        )
+        return {(trial, part): self.spectrum(trial, epoch, part) for trial, part in rows}
+
+    def without_distance(self, epoch: int) -> tuple[int, ...]:
+        """Return the trials whose spectrum at an epoch waits for the reference's."""
+        rows = self._database.query(
+            "SELECT trial FROM spectrum JOIN trial ON trial.number = spectrum.trial "
+            "WHERE epoch = ? AND part = 0 AND distance IS NULL AND kind != 'dense' "
+            "ORDER BY trial",
+            (epoch,),
+        )
+        return tuple(number for (number,) in rows)
 
     def distances(self, number: int) -> dict[int, float]:
         """Return the distance of a trial's spectra to the reference, by epoch."""
         return dict(
             self._database.query(
-                "SELECT epoch, distance FROM spectrum WHERE trial = ? AND distance IS NOT NULL "
-                "ORDER BY epoch",
+                "SELECT epoch, distance FROM spectrum WHERE trial = ? AND part = 0 "
+                "AND distance IS NOT NULL ORDER BY epoch",
                 (number,),
             )
         )
 
     def spectrum_seconds(self) -> float:
-        """Return the seconds spent on all spectra."""
-        ((seconds,),) = self._database.query("SELECT coalesce(sum(seconds), 0.0) FROM spectrum")
+        """Return the seconds spent on the spectra of the search, without those of evidence."""
+        ((seconds,),) = self._database.query(
+            "SELECT coalesce(sum(seconds), 0.0) FROM spectrum WHERE part = 0"
+        )
         return float(seconds)
 
-    def measurements(self, numbers: Sequence[int], epoch: int) -> tuple[Measurement, ...]:
-        """Return what scores may know of these candidates at an epoch, where it is complete."""
-        found = []
-        for number in numbers:
-            candidate, distance = self.trial(number).candidate, self.distances(number).get(epoch)
-            if candidate is not None and distance is not None:
-                epochs = tuple(record for record in self.epochs(number) if record.epoch <= epoch)
-                found.append(
-                    Measurement(
-                        number=number, candidate=candidate, epochs=epochs, distance=distance
-                    )
-                )
-        return tuple(found)
+    def measurement(self, number: int, epoch: int) -> Measurement | None:
+        """Return what scores may know of a trial at an epoch, None where it is not complete."""
+        candidate = self.trial(number).candidate
+        epochs = tuple(record for record in self.epochs(number) if record.epoch <= epoch)
+        if candidate is None or len(epochs) < epoch:
+            return None
+        found = self._spectra("trial = ? AND epoch = ? AND part = 0", number, epoch)
+        return Measurement(
+            number=number,
+            candidate=candidate,
+            epochs=epochs,
+            distance=found[0].distance if found else None,
+            spectrum=found[0] if found else None,
+        )
 
     def rungs(self) -> tuple[RungRecord, ...]:
         """Return all eliminations by round and rank."""
@@ -300,9 +371,10 @@ class Store:
         )
         return tuple(self._parse(lambda r: schema.trial_from_row(r[1:], r[0]), row) for row in rows)
 
-    def _spectra(self, condition: str, parameters: Row) -> tuple[SpectrumRecord, ...]:
+    def _spectra(self, condition: str, *parameters: int) -> tuple[SpectrumRecord, ...]:
         rows = self._database.query(
-            f"SELECT {SPECTRUM_COLUMNS} FROM spectrum WHERE {condition} ORDER BY epoch", parameters
+            f"SELECT {SPECTRUM_COLUMNS} FROM spectrum WHERE {condition} ORDER BY epoch, part",
+            parameters,
         )
         return tuple(self._parse(schema.spectrum_from_row, row) for row in rows)
 

@@ -1,4 +1,4 @@
-"""The search itself: the dense reference, a pool of candidates, eliminations, and the finish.
+"""The search itself: the dense reference, the rounds, and the finish.
 
 Nothing that matters lives in memory. Every step asks the store whether it is done already, so to
 resume is to run again.
@@ -6,29 +6,22 @@ resume is to run again.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from lsh_native.search.coordinator import Coordinator
-from lsh_native.search.errors import NothingFinishedError, ReferenceLostError
-from lsh_native.search.events import (
-    Eliminated,
-    Event,
-    PoolExhausted,
-    StudyStarted,
-    TrialProposed,
-)
+from lsh_native.search.coordinator import Coordinator, LimitReached, Limits
+from lsh_native.search.errors import NothingFinishedError, StudyError
+from lsh_native.search.events import Event, StudyPaused, StudyStarted
+from lsh_native.search.evidence import Evidence, gather, read_evidence
+from lsh_native.search.executors.job import Executor
+from lsh_native.search.race import Constraint, Race, Rounds, Rules, trial_seed
 from lsh_native.search.result import StudyResult, read_result
-from lsh_native.search.rounds import Rounds, Rung
-from lsh_native.search.sampler import Observation, Sampler, SpaceExhausted
-from lsh_native.search.score import SCORES, Score
+from lsh_native.search.sampler import Sampler
+from lsh_native.search.score import RECORDED, SCORES, Score
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
-from lsh_native.search.trial import REFERENCE, Distance, Diverged, Measurement, Runner
+from lsh_native.search.trial import REFERENCE, Distance
 
 
 def silent(event: Event) -> None:
@@ -44,12 +37,15 @@ class Study:
         space: What to search.
         sampler: Who proposes candidates.
         rounds: When candidates are compared and how many go on.
-        runner: Who trains them.
+        executor: Who trains them, and where.
         distance: How far a candidate's spectrum lies from the reference's.
         candidates: Size of the pool.
         seed: Of the proposals and, with a trial's number, of its training.
         score: Name of the score that decides, one of `scores`.
         scores: All scores to record at every rung, by name.
+        ahead: Candidates in training at once while proposals are made; see `Rules`.
+        seeds: Trainings of every candidate; see `Rules`.
+        constraints: What a candidate must keep to.
         settings: What else identifies the study, as JSON values: data, model, recipe.
         versions: Of the software, for the record.
 
@@ -61,20 +57,24 @@ class Study:
     space: Space
     sampler: Sampler
     rounds: Rounds
-    runner: Runner
+    executor: Executor
     distance: Distance
     candidates: int
     seed: int
     score: str = "rank_mean"
-    scores: Mapping[str, Score] = field(default_factory=lambda: SCORES)
+    scores: Mapping[str, Score] = field(
+        default_factory=lambda: {name: SCORES[name] for name in RECORDED}
+    )
+    ahead: int = 4
+    seeds: int = 1
+    constraints: tuple[Constraint, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1, got {self.candidates}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        for name, least in (("candidates", 1), ("seed", 0), ("ahead", 1), ("seeds", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         if self.score not in self.scores:
             raise ValueError(f"score must be one of {', '.join(self.scores)}, got {self.score!r}")
         if "search" in self.settings:
@@ -82,7 +82,7 @@ class Study:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Everything that decides the result, as JSON values."""
+        """Everything that decides the result, as JSON values; the executor does not."""
         return {
             **self.settings,
             "search": {
@@ -92,27 +92,120 @@ class Study:
                 "sampler": repr(self.sampler),
                 "rounds": self.rounds.to_dict(),
                 "score": self.score,
+                "ahead": self.ahead,
+                "seeds": self.seeds,
+                "constraints": {c.name: c.at_most for c in self.constraints},
             },
         }
 
-    def run(self, on_event: Callable[[Event], None] = silent) -> StudyResult:
+    @property
+    def rules(self) -> Rules:
+        """What the race goes by."""
+        return Rules(
+            space=self.space,
+            sampler=self.sampler,
+            candidates=self.candidates,
+            seed=self.seed,
+            score=self.score,
+            scores=self.scores,
+            total=self.rounds.total,
+            ahead=self.ahead,
+            seeds=self.seeds,
+            constraints=self.constraints,
+        )
+
+    def run(
+        self,
+        on_event: Callable[[Event], None] = silent,
+        *,
+        limits: Limits | None = None,
+        retries: int = 2,
+    ) -> StudyResult:
         """Run the study to its end, from wherever it is.
+
+        The first Ctrl-C lets the epochs in flight end, the second ends at once; the study can be
+        resumed after both.
 
         Args:
             on_event: Called with everything that happens, after it is stored.
+            limits: What this call may spend; the study pauses where it is spent.
+            retries: How often a trial whose process died is begun anew.
 
         Returns:
-            The result, also that of a study that ended before.
+            The result, also that of a study that ended before; without a best trial if it paused.
 
         Raises:
             StoreError: If the store holds another study, or can no longer be written.
             ReferenceLostError: If the dense reference diverges.
             NothingFinishedError: If no candidate reaches the end.
+            ScoreFailedError: If the score that decides raises.
+            KeyboardInterrupt: After Ctrl-C.
         """
+        self._guard(self._search, on_event, limits, retries)
+        return self._result() if self.store.finished else read_result(self.store)
+
+    def gather_evidence(
+        self,
+        count: int,
+        on_event: Callable[[Event], None] = silent,
+        *,
+        limits: Limits | None = None,
+        retries: int = 2,
+    ) -> Evidence | None:
+        """Train stopped candidates of a finished study to the end, to see what scores are worth.
+
+        Args:
+            count: How many, drawn at random.
+            on_event: Called with everything that happens, after it is stored.
+            limits: What this call may spend.
+            retries: How often a trial whose process died is begun anew.
+
+        Returns:
+            What is known by now; None where it is too little.
+
+        Raises:
+            StudyError: If the study has not finished.
+            StoreError: If the store can no longer be written.
+            KeyboardInterrupt: After Ctrl-C.
+        """
+        if not self.store.finished:
+            raise StudyError("a study must have finished before evidence is gathered, it has not")
+
+        def train(coordinator: Coordinator) -> None:
+            epochs = {rung.epoch for rung in self.store.rungs()}
+            total, seed, repeat = self.rounds.total, self.seed, self.seeds
+            gather(coordinator, count, total=total, seed=seed, epochs=epochs, repeat=repeat)
+
+        self._guard(train, on_event, limits, retries)
+        return read_evidence(self.store, scores={**SCORES, **self.scores}, distance=self.distance)
+
+    def _guard(
+        self,
+        work: Callable[[Coordinator], None],
+        on_event: Callable[[Event], None],
+        limits: Limits | None,
+        retries: int,
+    ) -> None:
+        """Do work that may be cut short by a limit or by Ctrl-C."""
+        coordinator = self._begin(on_event, limits, retries)
+        try:
+            work(coordinator)
+        except LimitReached as limit:
+            coordinator.finish()
+            on_event(StudyPaused(reason=str(limit)))
+        except KeyboardInterrupt:
+            coordinator.finish()
+            raise
+        finally:
+            self.executor.close()
+
+    def _begin(
+        self, on_event: Callable[[Event], None], limits: Limits | None, retries: int
+    ) -> Coordinator:
+        """Write down what the study is, or check that it is still the same."""
         new = self.store.begin(self.configuration, self.versions)
-        coordinator = Coordinator(
-            store=self.store, runner=self.runner, distance=self.distance, emit=on_event
-        )
+        if not self.store.trials():
+            self.store.add_trial(REFERENCE, None, trial_seed(self.seed, REFERENCE))
         on_event(
             StudyStarted(
                 resumed=not new,
@@ -121,99 +214,25 @@ class Study:
                 total=self.rounds.total,
             )
         )
-        self._train_reference(coordinator)
-        left = pool = self._fill_pool(coordinator)
-        for rung in self.rounds.plan(len(pool)):
-            left = self._climb(left, rung, coordinator)
-        for number in left:
-            coordinator.advance(number, [self.rounds.total])
-            coordinator.complete(number)
-        return self._result()
+        return Coordinator(
+            store=self.store,
+            executor=self.executor,
+            distance=self.distance,
+            emit=on_event,
+            retries=retries,
+            limits=limits,
+        )
 
-    def _train_reference(self, coordinator: Coordinator) -> None:
-        """Train the dense reference and keep its spectrum for every epoch."""
-        if not self.store.trials():
-            self.store.add_trial(REFERENCE, None, trial_seed(self.seed, REFERENCE))
-        coordinator.advance(REFERENCE, range(1, self.rounds.total + 1))
+    def _search(self, coordinator: Coordinator) -> None:
+        if self.store.finished:
+            return
+        total = self.rounds.total
+        for epoch in range(1, total + 1):
+            coordinator.request(REFERENCE, epoch)
+        self.rounds.run(Race(coordinator, self.rules))
+        coordinator.wait_for(REFERENCE, total)
         coordinator.complete(REFERENCE)
-        reference = self.store.trial(REFERENCE)
-        if reference.state.lost:
-            raise ReferenceLostError(f"the dense reference must train, but {reference.reason}")
-
-    def _fill_pool(self, coordinator: Coordinator) -> list[int]:
-        """Propose each candidate from the scores seen so far, and train it to the first rung."""
-        known = {trial.number for trial in self.store.trials()}
-        pool: list[int] = []
-        for number in range(1, self.candidates + 1):
-            if number not in known:
-                try:
-                    candidate = self.sampler.propose(
-                        self.space, self._history(), seed=self.seed, number=number
-                    )
-                except SpaceExhausted:
-                    coordinator.emit(PoolExhausted(asked=self.candidates, found=len(pool)))
-                    break
-                self.store.add_trial(number, candidate, trial_seed(self.seed, number))
-                coordinator.emit(TrialProposed(trial=self.store.trial(number)))
-            coordinator.advance(number, [self.rounds.first])
-            pool.append(number)
-        return pool
-
-    def _history(self) -> list[Observation]:
-        """Return what the sampler may know: the score of each candidate, or that it has none."""
-        trials = self.store.trials()
-        alive = [trial.number for trial in trials if not trial.state.lost]
-        scores = _by_trial(
-            self.scores[self.score], self.store.measurements(alive, self.rounds.first)
-        )
-        history = []
-        for trial in trials:
-            if trial.candidate is not None:
-                score = scores.get(trial.number)
-                history.append(
-                    Observation(
-                        candidate=trial.candidate,
-                        score=None if score is None or not math.isfinite(score) else score,
-                        pending=score is None and not trial.state.lost,
-                    )
-                )
-        return history
-
-    def _climb(self, left: Sequence[int], rung: Rung, coordinator: Coordinator) -> list[int]:
-        """Train what is left to a rung and eliminate; return who goes on, best first."""
-        closed = [record for record in self.store.rungs() if record.round == rung.round]
-        if closed:
-            return [record.trial for record in closed if record.kept]
-        for number in left:
-            coordinator.advance(number, [rung.epoch])
-        measurements = self._comparable(left, rung.epoch, coordinator)
-        scores = {name: _by_trial(score, measurements) for name, score in self.scores.items()}
-        ranking = sorted(scores[self.score], key=lambda n: (scores[self.score][n], n))
-        kept, stopped = ranking[: rung.kept], ranking[rung.kept :]
-        self.store.close_rung(
-            rung,
-            ranking,
-            scores,
-            reason=f"not among the best {rung.kept} of {len(ranking)} by {self.score} "
-            f"after epoch {rung.epoch}",
-        )
-        coordinator.emit(Eliminated(rung=rung, kept=tuple(kept), stopped=tuple(stopped)))
-        return kept
-
-    def _comparable(
-        self, left: Sequence[int], epoch: int, coordinator: Coordinator
-    ) -> tuple[Measurement, ...]:
-        """Return the measurements that the deciding score can rank; who has no rank is lost."""
-        while True:
-            alive = [number for number in left if not self.store.trial(number).state.lost]
-            measurements = self.store.measurements(alive, epoch)
-            scores = _by_trial(self.scores[self.score], measurements)
-            unranked = {n: value for n, value in scores.items() if not math.isfinite(value)}
-            if not unranked:
-                return measurements
-            for number, value in unranked.items():
-                reason = f"the score {self.score} is {value} after epoch {epoch}"
-                coordinator.lose(number, Diverged(reason))
+        self.store.finish()
 
     def _result(self) -> StudyResult:
         result = read_result(self.store)
@@ -224,15 +243,3 @@ class Study:
                 f"{len(result.trials)}; trial {lost.number} {lost.state}: {lost.reason}"
             )
         return result
-
-
-def trial_seed(seed: int, number: int) -> int:
-    """Return the 32-bit seed of a trial of a study."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _by_trial(score: Score, measurements: Sequence[Measurement]) -> dict[int, float]:
-    if not measurements:
-        return {}
-    values = score(measurements)
-    return {m.number: float(value) for m, value in zip(measurements, values, strict=True)}

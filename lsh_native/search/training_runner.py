@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +14,15 @@ import torch
 from torch import Tensor
 
 from lsh_native.data import Corpus, evaluation_columns
-from lsh_native.lyapunov import Spectrum, distance, lsh2022_distance, lyapunov_spectrum
+from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
+from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method
-from lsh_native.search.space import Candidate
+from lsh_native.search.space import ACTIVE, RECIPE, Candidate
+from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training import (
     DivergedError,
-    EpochResult,
     Recipe,
     Snapshot,
     Trainer,
@@ -30,9 +30,7 @@ from lsh_native.training import (
     draw_model,
 )
 
-__all__ = ["SpectrumSettings", "TrainingRunner", "spectrum_distance"]
-
-_ARRAYS = ("exponents", "sequences", "standard_errors", "history")
+__all__ = ["SpectrumSettings", "TrainingRunner"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +88,7 @@ class TrainingRunner:
         density: share of all weight matrices that a candidate keeps in the end.
         folder: where checkpoints go, a folder a trial.
         spectrum_settings: which spectrum is taken.
+        device: where models are trained.
         on_step: called after every training step with the trial, the epoch in flight, the steps
             done in it, the steps of an epoch, and the step's loss.
     """
@@ -99,6 +98,7 @@ class TrainingRunner:
     density: float
     folder: Path
     spectrum_settings: SpectrumSettings = field(default_factory=SpectrumSettings)
+    device: str = "cpu"
     on_step: Callable[[Trial, int, int, int, float], None] | None = None
 
     def __post_init__(self) -> None:
@@ -124,14 +124,14 @@ class TrainingRunner:
         self.folder.mkdir(parents=True, exist_ok=True)
         trainer = self.trainer(trial)
         if trainer.epoch > trial.epochs:
-            record(_epoch_record(trainer.history[-1]))
+            record(_epoch_record(trainer))
         while trainer.epoch < until:
             try:
                 trainer.train_epoch(self._step_callback(trial, trainer.epoch + 1))
                 trainer.save(self.checkpoint(trial.number))
             except DivergedError as error:
                 raise Diverged(str(error)) from error
-            record(_epoch_record(trainer.history[-1]))
+            record(_epoch_record(trainer))
 
     def _step_callback(self, trial: Trial, epoch: int) -> Callable[[int, int, float], None] | None:
         on_step = self.on_step
@@ -139,13 +139,20 @@ class TrainingRunner:
             return None
         return lambda step, steps, loss: on_step(trial, epoch, step, steps, loss)
 
-    def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
+    def spectrum(self, trial: Trial, epoch: int, part: int = 0) -> SpectrumRecord | None:
         """Takes the spectrum of the newest checkpoint, which must be of `epoch`.
+
+        Returns:
+            The spectrum, or None where the validation text is too short for that part.
 
         Raises:
             Diverged: a weight or an exponent is NaN.
             RuntimeError: the checkpoint is of another epoch.
         """
+        settings = self.spectrum_settings
+        columns = self._windows()[part * settings.rows : (part + 1) * settings.rows]
+        if len(columns) < settings.rows:
+            return None
         trainer = self.trainer(trial)
         if trainer.epoch != epoch:
             raise RuntimeError(
@@ -153,7 +160,6 @@ class TrainingRunner:
                 f"got {trainer.epoch}"
             )
         started = time.perf_counter()
-        settings = self.spectrum_settings
         options: dict[str, Any] = {"reference": settings.reference}
         if settings.reference is None:
             options = {
@@ -165,29 +171,37 @@ class TrainingRunner:
         model: Any = trainer.model.eval()
         with averaged_parameters(trainer.optimizer), _one_thread():
             try:
-                spectrum = lyapunov_spectrum(model, self._windows()[: settings.rows], **options)
+                spectrum = lyapunov_spectrum(model, columns.to(self.device), **options)
             except ValueError as error:
                 raise Diverged(f"the spectrum after epoch {epoch} failed: {error}") from error
-        return _spectrum_record(spectrum, epoch, time.perf_counter() - started)
+        return _spectrum_record(spectrum, epoch, part, time.perf_counter() - started)
 
     def trainer(self, trial: Trial) -> Trainer:
         """The trainer of a trial as its newest checkpoint left it, or untrained."""
-        model = draw_model(self.recipe, len(self.corpus.vocabulary), seed=trial.seed)
-        steps = self.recipe.steps_per_epoch(len(self.corpus.train))
+        recipe = self.recipe_of(trial)
+        model = draw_model(recipe, len(self.corpus.vocabulary), seed=trial.seed)
+        model.to(self.device)
+        steps = recipe.steps_per_epoch(len(self.corpus.train))
         topology = None
         if trial.candidate is not None:
             topology = Topology(
                 model,
                 method(trial.candidate.method, **_controls(trial.candidate, steps)),
-                density=self.density,
+                density=trial.candidate.density or self.density,
                 seed=trial.seed,
-                steps=steps * self.recipe.epochs,
+                steps=steps * recipe.epochs,
             )
-        trainer = Trainer(model, self.corpus, self.recipe, topology=topology, seed=trial.seed)
+        trainer = Trainer(model, self.corpus, recipe, topology=topology, seed=trial.seed)
         path = self.checkpoint(trial.number)
         if path.exists():
             trainer.load(path)
         return trainer
+
+    def recipe_of(self, trial: Trial) -> Recipe:
+        """The recipe of a trial: what its candidate does not say is the study's."""
+        values = {} if trial.candidate is None else trial.candidate.to_dict()
+        changes: dict[str, Any] = {name: values[name] for name in RECIPE if name in values}
+        return replace(self.recipe, **changes)
 
     def best(self, trial: Trial) -> Snapshot:
         """The model of the trial's best epoch by validation loss.
@@ -216,36 +230,21 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def spectrum_distance(candidate: SpectrumRecord, reference: SpectrumRecord) -> float:
-    """How far a candidate's spectrum lies from the dense reference's.
-
-    Published spectra are compared as published, all others by the Euclidean distance. An exponent
-    below what its precision can tell from -inf counts as that bound, ln of the machine epsilon.
-    """
-    a, b = _spectrum(candidate), _spectrum(reference)
-    if a.convention.reference == "lsh2022":
-        return lsh2022_distance(a, b)
-    epsilon = float(np.finfo(np.dtype(a.dtype)).eps)
-    return distance(a, b, floor=math.log(epsilon))
-
-
 def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
     """What the catalogue must be told of a candidate.
 
     A dynamic method changes once an epoch, in the first step after the evaluation, so that a model
     is judged with the connections it was trained with.
     """
-    controls = {
-        name: value
-        for name, value in candidate.to_dict().items()
-        if name != "method" and value is not None
-    }
-    if candidate.method == "dynamic":
-        controls |= {"every": steps_per_epoch, "begin": 1}
-    return controls
+    told = {*ACTIVE[candidate.method], *dict(candidate.controls)}
+    controls = {name: value for name, value in candidate.to_dict().items() if name in told}
+    once = {"every": steps_per_epoch, "begin": 1} if candidate.method == "dynamic" else {}
+    return once | controls
 
 
-def _epoch_record(result: EpochResult) -> EpochRecord:
+def _epoch_record(trainer: Trainer) -> EpochRecord:
+    result = trainer.history[-1]
+    masks = trainer.model.masks() if isinstance(trainer.model, LanguageModel) else {}
     return EpochRecord(
         epoch=result.epoch,
         train_loss=result.train_loss,
@@ -257,31 +256,21 @@ def _epoch_record(result: EpochResult) -> EpochRecord:
             "train_seconds": result.train_seconds,
             "learning_rate": result.learning_rate,
             "averaging": result.averaging,
+            "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
+            "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
         },
     )
 
 
-def _spectrum_record(spectrum: Spectrum, epoch: int, seconds: float) -> SpectrumRecord:
-    conventions = {name: value for name, value in spectrum.to_dict().items() if name not in _ARRAYS}
+def _spectrum_record(spectrum: Spectrum, epoch: int, part: int, seconds: float) -> SpectrumRecord:
+    conventions = {name: value for name, value in spectrum.to_dict().items() if name not in ARRAYS}
     return SpectrumRecord(
         epoch=epoch,
+        part=part,
         exponents=np.array(spectrum.exponents),
         standard_errors=None
         if spectrum.standard_errors is None
         else np.array(spectrum.standard_errors),
         conventions=conventions,
         seconds=seconds,
-    )
-
-
-def _spectrum(record: SpectrumRecord) -> Spectrum:
-    """The spectrum behind a record, its sequences reduced to their mean."""
-    return Spectrum.from_dict(
-        {
-            **record.conventions,
-            "sequences": record.exponents[None],
-            "exponents": record.exponents,
-            "standard_errors": record.standard_errors,
-            "history": None,
-        }
     )

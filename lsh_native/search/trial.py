@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,14 @@ from lsh_native.search.space import Candidate
 
 REFERENCE = 0
 """The number of the dense reference; candidates count from 1."""
+
+REPEAT = 1_000_000
+"""What is added to a trial's number for each time that it is trained again with another seed."""
+
+
+def repeat_of(number: int) -> int:
+    """Return the number of the trial that a number repeats, or the number itself."""
+    return number % REPEAT
 
 
 class State(StrEnum):
@@ -30,8 +38,12 @@ class State(StrEnum):
     """Eliminated at a rung."""
     DIVERGED = "diverged"
     """A loss, spectrum or score was not finite."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Its process had no memory left, as often as it was tried."""
     FAILED = "failed"
-    """Given up for another reason."""
+    """Given up for another reason, such as a crash or a worker that no longer answered."""
+    CANCELLED = "cancelled"
+    """Taken out by hand."""
 
     @property
     def ended(self) -> bool:
@@ -41,7 +53,7 @@ class State(StrEnum):
     @property
     def lost(self) -> bool:
         """Whether nothing can be learnt from the trial."""
-        return self in (State.DIVERGED, State.FAILED)
+        return self.ended and self not in (State.COMPLETE, State.STOPPED)
 
 
 class TrialFault(Exception):  # noqa: N818 - an outcome of one trial, not an error of the study
@@ -54,6 +66,12 @@ class Diverged(TrialFault):
     """A loss, a spectrum or a distance is not finite."""
 
     state = State.DIVERGED
+
+
+class OutOfMemory(TrialFault):
+    """There is no memory left for the trial."""
+
+    state = State.OUT_OF_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +120,8 @@ class SpectrumRecord:
         seconds: Wall-clock seconds it took.
         distance: Distance to the reference's spectrum at the same epoch; None before it is
             measured, and for the reference itself.
+        part: Which stretch of the validation text it was taken along: 0 for the one that all
+            spectra share, others to see how much the tokens matter.
 
     Raises:
         ValueError: If there is no exponent or the shapes differ.
@@ -113,9 +133,12 @@ class SpectrumRecord:
     conventions: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     distance: float | None = None
+    part: int = 0
 
     def __post_init__(self) -> None:
         _check_epoch(self.epoch, self.seconds)
+        if self.part < 0:
+            raise ValueError(f"part must be at least 0, got {self.part}")
         if self.exponents.size == 0:
             raise ValueError("a spectrum must have at least one exponent, got none")
         if self.standard_errors is not None and self.standard_errors.shape != self.exponents.shape:
@@ -136,6 +159,9 @@ class Trial:
         state: Where it stands.
         reason: Why it ended, in words; empty while it goes on.
         epochs: Epochs recorded so far.
+        repeats: The trial that this one trains again with another seed, or None.
+        retries: How often it was begun anew after a crash.
+        host: Where it ran last; empty before.
         created: When it was proposed, UTC, ISO 8601; `started` and `ended` likewise.
         started: When it first ran, or None.
         ended: When it ended, or None.
@@ -147,31 +173,79 @@ class Trial:
     state: State = State.WAITING
     reason: str = ""
     epochs: int = 0
+    repeats: int | None = None
+    retries: int = 0
+    host: str = ""
     created: str = ""
     started: str | None = None
     ended: str | None = None
 
     @property
     def kind(self) -> str:
-        """What it is: "dense" for the reference, else "candidate"."""
+        """What it is: "dense" for the reference, "repeat" of another trial, or "candidate"."""
+        if self.repeats is not None:
+            return "repeat"
         return "dense" if self.candidate is None else "candidate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """All that a score may know of a candidate at a rung.
+    """All that a score may know of one trial at a rung.
 
     Args:
         number: The trial.
         candidate: How it is pruned.
         epochs: Its records up to the rung, first to last; never empty.
-        distance: Distance of its spectrum to the dense reference at the rung's epoch.
+        distance: Distance of its spectrum to the dense reference at the rung's epoch, as the study
+            measures it; None where there is no spectrum.
+        spectrum: Its spectrum at the rung's epoch, or None.
     """
 
     number: int
     candidate: Candidate
     epochs: tuple[EpochRecord, ...]
-    distance: float
+    distance: float | None = None
+    spectrum: SpectrumRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Sequence[Measurement]):
+    """The trials that are compared at a rung, as a sequence, and what surrounds them.
+
+    Args:
+        measurements: One a trial.
+        epoch: Of the rung.
+        total: Epochs of the full schedule.
+        dense: Spectra of the dense reference by epoch.
+        others: Trials that are not compared here, such as those stopped before, with all their
+            epochs.
+    """
+
+    measurements: tuple[Measurement, ...]
+    epoch: int
+    total: int
+    dense: Mapping[int, SpectrumRecord] = field(default_factory=dict)
+    others: tuple[Measurement, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Measurement, ...]: ...
+    def __getitem__(self, index: int | slice) -> Measurement | tuple[Measurement, ...]:
+        return self.measurements[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One elimination: at `epoch`, of `entering` candidates the best `kept` go on."""
+
+    round: int
+    epoch: int
+    entering: int
+    kept: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +298,16 @@ class Runner(Protocol):
             TrialFault: If the trial must be given up for another reason.
         """
 
-    def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
+    def spectrum(self, trial: Trial, epoch: int, part: int = 0) -> SpectrumRecord | None:
         """Take the spectrum of the model as it is after `epoch` epochs, its newest checkpoint.
+
+        Args:
+            trial: The trial.
+            epoch: Epochs it has trained.
+            part: Which stretch of the validation text to follow; none overlaps another.
+
+        Returns:
+            The spectrum, or None where the text has no such part; it always has part 0.
 
         Raises:
             Diverged: If an exponent is NaN.

@@ -23,7 +23,8 @@ TINY = [
     "--spectrum.steps=10",
     "--spectrum.state_warmup=5",
     "--spectrum.tangent_warmup=5",
-    "--threads=1",
+    "--running.executor=inline",
+    "--running.threads=1",
 ]
 
 
@@ -73,7 +74,7 @@ def test_search_leaves_model_numbers_and_report(
 
 def test_a_finished_search_run_again_trains_nothing(finished: Path) -> None:
     before = table(finished)
-    assert main(["resume", str(finished)]) == 0
+    assert main(["resume", str(finished), "--running.executor=inline"]) == 0
     assert table(finished) == before
 
 
@@ -162,7 +163,7 @@ def _epochs(folder: Path) -> int:
 
 
 def test_train_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["train", f"--output={tmp_path}", "--sparsity=0.5", *TINY[1:5], TINY[-1]]
+    arguments = ["train", f"--output={tmp_path}", "--sparsity=0.5", *TINY[1:5], "--threads=1"]
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert "epoch 3 of 3" in first

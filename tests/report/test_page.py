@@ -19,14 +19,14 @@ from lsh_native.report.final import FinalTable
 from lsh_native.report.html import render, write_report
 from lsh_native.report.tables import budget_table, comparison
 from lsh_native.report.view import view_study
-from lsh_native.search.rounds import Rounds
+from lsh_native.search.rounds import Elimination
 from lsh_native.search.store import Store
 from lsh_native.search.trial import Diverged
 
 HOSTILE = "</td><script>alert('x')</script>&\"<b>"
 MANY = {
     "candidates": 12,
-    "rounds": Rounds(total=6, first=2, survivors=lambda n: max(n // 2 + 1, min(n, 9))),
+    "rounds": Elimination(total=6, first=2, survivors=lambda n: max(n // 2 + 1, min(n, 9))),
 }
 VOID = {"meta", "br", "hr"}
 
@@ -90,7 +90,7 @@ def test_what_stands_on_the_page(page, finished):
     for section in ("Result", "Cost", "Candidates", "Training", "Spectra", "Connections"):
         assert section in text
     assert "Scores What each score said" in text
-    assert "Set-up Configuration search.candidates 8" in text
+    assert "search.candidates 8" in text
     final = final_table_of(finished)
     for table in (comparison(final), budget_table(final.budget)):
         for row in table.rows:
@@ -144,10 +144,10 @@ def test_the_same_study_gives_the_same_page(page, finished):
 def test_nothing_from_data_becomes_markup(store, run, final_table, monkeypatch):
     plain = SyntheticRunner.spectrum
 
-    def spectrum(self, trial, epoch):
+    def spectrum(self, trial, epoch, part=0):
         if trial.number == 2:
             raise Diverged(HOSTILE)
-        return plain(self, trial, epoch)
+        return plain(self, trial, epoch, part)
 
     monkeypatch.setattr(SyntheticRunner, "spectrum", spectrum)
     run(settings={HOSTILE: {"text": HOSTILE}}, versions={"torch": HOSTILE}, candidates=6)
@@ -214,8 +214,8 @@ def test_a_study_without_a_reference(store, run):
 def test_losses_and_exponents_without_bounds(store, run, monkeypatch):
     plain = SyntheticRunner.spectrum
 
-    def spectrum(self, trial, epoch):
-        record = plain(self, trial, epoch)
+    def spectrum(self, trial, epoch, part=0):
+        record = plain(self, trial, epoch, part)
         record.exponents[1, -1] = -math.inf
         return record
 

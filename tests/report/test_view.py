@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lsh_native.report.view import Role, layers_of, view_study
-from lsh_native.search.rounds import Rounds
+from lsh_native.search.rounds import Elimination
 from lsh_native.search.sampler import GridSampler
 from lsh_native.search.space import Space
 from lsh_native.search.trial import SpectrumRecord
 
-LARGER = {"candidates": 12, "rounds": Rounds(total=9, first=3)}
+LARGER = {"candidates": 12, "rounds": Elimination(total=9, first=3)}
 
 
 def test_roles(store, run):
@@ -58,7 +58,7 @@ def test_status_of_a_study_from_its_first_moment_to_its_last(store, run):
         seen.append(view_study(store).status())
     stages = list(dict.fromkeys(seen))
     assert stages[1] == (
-        "The study is not finished: the dense reference has trained 2 of 6 epochs."
+        "The study is not finished: 4 of 5 candidates have been proposed, 0 of them have ended."
     )
     assert (
         "The study is not finished: 5 of 5 candidates have been proposed, 2 of them have ended."

@@ -6,18 +6,21 @@ As a script it runs one study in a folder: `python synthetic_runner.py FOLDER SE
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsh_native.search.rounds import Rounds
-from lsh_native.search.sampler import RandomSampler
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
-from lsh_native.search.study import Study
+
+if TYPE_CHECKING:
+    from lsh_native.search.study import Study
+
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 
 
@@ -35,6 +38,7 @@ class SyntheticRunner:
         tick: Callable[[], None] = lambda: None,
         nan: Callable[[Trial, int], bool] = lambda trial, epoch: False,
         faulty: Callable[[Trial, int], bool] = lambda trial, epoch: False,
+        before: Callable[[], None] = lambda: None,
         pause: float = 0.0,
     ) -> None:
         self.folder = folder
@@ -42,6 +46,8 @@ class SyntheticRunner:
         self.nan = nan
         self.faulty = faulty
         self.pause = pause
+        self.before = before
+        self.training = (0, 0)
         self.trained: list[tuple[int, int]] = []
 
     def run(self, trial: Trial, until: int, record: Callable[[EpochRecord], None]) -> None:
@@ -50,6 +56,8 @@ class SyntheticRunner:
             record(EpochRecord(**checkpoint["record"]))
         while checkpoint["epoch"] < until:
             epoch = checkpoint["epoch"] + 1
+            self.training = (trial.number, epoch)
+            self.before()
             if self.faulty(trial, epoch):
                 raise Diverged(f"a weight is inf after epoch {epoch}")
             if self.pause:
@@ -73,13 +81,17 @@ class SyntheticRunner:
             record(measured)
             self.tick()
 
-    def spectrum(self, trial: Trial, epoch: int) -> SpectrumRecord:
+    def spectrum(self, trial: Trial, epoch: int, part: int = 0) -> SpectrumRecord | None:
+        if part > 2:
+            return None
         checkpoint = self._load(trial)
         assert checkpoint["epoch"] == epoch == trial.epochs
         self.tick()
         exponents = -np.linspace(0.5, 3, 8) * (1 + quality(trial)) + checkpoint["state"] / 2**34
+        exponents = exponents + 0.01 * part * np.cos(np.arange(8) * (1 + checkpoint["state"] % 5))
         return SpectrumRecord(
             epoch=epoch,
+            part=part,
             exponents=exponents.reshape(2, 4),
             standard_errors=np.full((2, 4), 0.01),
             conventions={"state": "full"},
@@ -98,7 +110,7 @@ class SyntheticRunner:
         return {"epoch": 0, "state": trial.seed}
 
     def _save(self, trial: Trial, checkpoint: dict) -> None:
-        partial = self.folder / "part"
+        partial = self.folder / f"part-{trial.number}"
         partial.write_text(json.dumps(checkpoint))
         os.replace(partial, self._path(trial, checkpoint["epoch"]))
 
@@ -112,17 +124,46 @@ def l2(spectrum: SpectrumRecord, reference: SpectrumRecord) -> float:
     return float(np.linalg.norm(spectrum.exponents - reference.exponents))
 
 
-def make_study(store: Store, runner: SyntheticRunner, **changes: object) -> Study:
+def make_study(store: Store, runner: SyntheticRunner, **changes: object) -> "Study":
     """A small study; any argument of `Study` can be changed."""
+    # Here, because a worker that loads this file needs none of it and would load it for seconds.
+    from lsh_native.search.executors.inline import Inline
+    from lsh_native.search.rounds import Elimination
+    from lsh_native.search.sampler import RandomSampler
+    from lsh_native.search.study import Study
+
     arguments = {
         "space": Space(),
         "sampler": RandomSampler(),
-        "rounds": Rounds(total=6, first=2),
+        "rounds": Elimination(total=6, first=2),
         "candidates": 5,
         "seed": 7,
         "distance": l2,
     }
-    return Study(store=store, runner=runner, **{**arguments, **changes})
+    return Study(store=store, **{"executor": Inline(runner), **arguments, **changes})
+
+
+def make(settings: dict, on_step: object) -> SyntheticRunner:
+    """The runner of a worker, which does `settings["at"]` once at an epoch of a trial."""
+    folder = Path(settings["folder"])
+
+    def accident() -> None:
+        number, epoch = runner.training
+        wanted = settings.get("accidents", {}).get(f"{number}.{epoch}")
+        flag = folder / f"accident-{number}-{epoch}"
+        if wanted is None or (flag.exists() and not settings.get("always")):
+            return
+        flag.touch()
+        if wanted == "hang":
+            time.sleep(60)
+        if wanted == "memory":
+            raise MemoryError("nothing left")
+        if wanted == "bug":
+            raise KeyError("absent")
+        os.kill(os.getpid(), getattr(signal, wanted))
+
+    runner = SyntheticRunner(folder, pause=settings.get("pause", 0.0), before=accident)
+    return runner
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsh_native.search.result import Budget
-from lsh_native.search.rounds import Rounds, Rung, half_and_one
+from lsh_native.search.rounds import Elimination, half_and_one
+from lsh_native.search.trial import Rung
 
 
 def counts(rounds, candidates):
@@ -13,7 +14,7 @@ def counts(rounds, candidates):
 
 
 def test_published_eliminations():
-    rounds = Rounds.lsh2022()
+    rounds = Elimination.lsh2022()
     assert counts(rounds, 27) == [27, 14, 8, 5, 3, 2]
     assert [rung.epoch for rung in rounds.plan(27)] == [3, 6, 9, 12, 15]
     assert rounds.plan(27)[1] == Rung(round=2, epoch=6, entering=14, kept=8)
@@ -21,7 +22,7 @@ def test_published_eliminations():
 
 def test_published_budget():
     # 40 evaluations were 27 distinct candidates; the repeats trained their 3 epochs again.
-    searched = Rounds.lsh2022().epochs(27) + (40 - 27) * 3
+    searched = Elimination.lsh2022().epochs(27) + (40 - 27) * 3
     assert searched == 40 * 3 + 3 * (14 + 8 + 5 + 3 + 2) + 2 * (100 - 18) == 380
     budget = Budget(candidates=40, total=100, trial_epochs=searched, reference_epochs=0)
     assert budget.full_search_epochs == 4000
@@ -34,13 +35,13 @@ def test_published_budget():
 
 
 def test_forty_distinct_candidates():
-    rounds = Rounds.lsh2022()
+    rounds = Elimination.lsh2022()
     assert counts(rounds, 40) == [40, 21, 11, 6, 4, 3, 2]
     assert rounds.epochs(40) == 40 * 3 + 3 * (21 + 11 + 6 + 4 + 3) + 2 * (100 - 18)
 
 
 def test_the_default_starts_at_a_third_and_ends_in_time():
-    rounds = Rounds.spread(15)
+    rounds = Elimination.spread(15)
     assert rounds.first == 5
     assert [(rung.epoch, rung.kept) for rung in rounds.plan(12)] == [
         (5, 7),
@@ -48,30 +49,30 @@ def test_the_default_starts_at_a_third_and_ends_in_time():
         (10, 3),
         (12, 2),
     ]
-    assert Rounds.spread(16).first == 6
+    assert Elimination.spread(16).first == 6
 
 
 def test_eliminations_that_fall_together_are_one_rung():
-    assert Rounds.spread(3).plan(27) == (
+    assert Elimination.spread(3).plan(27) == (
         Rung(round=1, epoch=1, entering=27, kept=5),
         Rung(round=2, epoch=2, entering=5, kept=2),
     )
 
 
 def test_no_elimination_at_the_end():
-    assert Rounds.lsh2022(total=10).plan(40)[-1] == Rung(round=3, epoch=9, entering=11, kept=6)
-    assert Rounds.spread(1).plan(8) == ()
-    assert Rounds.spread(1).epochs(8) == 8
+    assert Elimination.lsh2022(total=10).plan(40)[-1] == Rung(round=3, epoch=9, entering=11, kept=6)
+    assert Elimination.spread(1).plan(8) == ()
+    assert Elimination.spread(1).epochs(8) == 8
 
 
 @pytest.mark.parametrize("candidates", [1, 2])
 def test_one_or_two_candidates_finish(candidates):
-    assert Rounds.lsh2022().plan(candidates) == ()
-    assert Rounds.lsh2022().epochs(candidates) == 100 * candidates
+    assert Elimination.lsh2022().plan(candidates) == ()
+    assert Elimination.lsh2022().epochs(candidates) == 100 * candidates
 
 
 def test_another_rule():
-    rounds = Rounds(total=9, first=1, every=2, survivors=lambda n: n // 3 or 1)
+    rounds = Elimination(total=9, first=1, every=2, survivors=lambda n: n // 3 or 1)
     assert counts(rounds, 27) == [27, 9, 3, 1]
 
 
@@ -83,7 +84,7 @@ def test_another_rule():
 )
 def test_plans_in_general(total, candidates, every, share):
     first = max(1, round(share * total))
-    rounds = Rounds(total=total, first=first, every=every)
+    rounds = Elimination(total=total, first=first, every=every)
     plan = rounds.plan(candidates)
     assert [rung.round for rung in plan] == list(range(1, len(plan) + 1))
     assert [rung.entering for rung in plan] == counts(rounds, candidates)[:-1]
@@ -111,7 +112,8 @@ def test_half_and_one(count):
 
 
 def test_rounds_as_json():
-    assert Rounds.lsh2022().to_dict() == {
+    assert Elimination.lsh2022().to_dict() == {
+        "kind": "elimination",
         "total": 100,
         "first": 3,
         "every": 3,
@@ -130,11 +132,11 @@ def test_rounds_as_json():
 )
 def test_bad_rounds(values, message):
     with pytest.raises(ValueError, match=message):
-        Rounds(**values)
+        Elimination(**values)
 
 
 def test_bad_pools():
     with pytest.raises(ValueError, match="candidates must be at least 1, got 0"):
-        Rounds.spread(9).plan(0)
+        Elimination.spread(9).plan(0)
     with pytest.raises(ValueError, match="survivors must keep at least 1 of 4, got 0"):
-        Rounds(total=9, first=3, survivors=lambda n: 0).plan(4)
+        Elimination(total=9, first=3, survivors=lambda n: 0).plan(4)

@@ -1,14 +1,19 @@
 """Scores of small pools, known beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy.stats import spearmanr
 
-from lsh_native.search.score import SCORES, loss, lyapunov, rank_mean
+from lsh_native.lyapunov import Convention, Spectrum
+from lsh_native.search.score import SCORES, Loss, Lyapunov, loss, lyapunov, rank_mean
 from lsh_native.search.space import Space
-from lsh_native.search.trial import EpochRecord, Measurement
+from lsh_native.search.spectral import ARRAYS
+from lsh_native.search.trial import EpochRecord, Measurement, Pool, SpectrumRecord
 
 
 def measured(losses, distances):
@@ -55,7 +60,7 @@ def test_nan_takes_no_rank():
 
 def test_no_candidates_no_scores():
     for score in SCORES.values():
-        assert score([]).shape == (0,)
+        assert score(Pool(measurements=(), epoch=1, total=3)).shape == (0,)
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 100)), min_size=1, max_size=30))
@@ -75,3 +80,98 @@ def test_rank_mean_against_its_definition(pairs):
 def test_rank_mean_needs_a_score():
     with pytest.raises(ValueError, match="at least one score"):
         rank_mean()
+
+
+def curve(losses, candidate=None, number=1, train=9.0):
+    return Measurement(
+        number=number,
+        candidate=candidate or next(iter(Space())),
+        epochs=tuple(
+            EpochRecord(
+                epoch=epoch,
+                train_loss=train,
+                valid_loss=value,
+                density=0.3,
+                tokens=1,
+                seconds=0.0,
+            )
+            for epoch, value in enumerate(losses, start=1)
+        ),
+    )
+
+
+def pool_of(*measurements, **changes):
+    epoch = len(measurements[0].epochs)
+    return Pool(measurements=measurements, **{"epoch": epoch, "total": 9, **changes})
+
+
+def test_losses_are_smoothed_over_the_last_evaluations():
+    assert Loss(last=3)([curve([9, 5, 4, 3])]) == [4]
+    assert Loss(last=3)([curve([9])]) == [9]
+    with pytest.raises(ValueError, match="last must be at least 1, got 0"):
+        Loss(last=0)
+
+
+def test_training_losses_are_summed():
+    assert SCORES["training_losses"](pool_of(curve([1, 2], train=3.0))) == [6]
+
+
+def test_extrapolation_reads_the_end_off_an_exponential():
+    losses = [2 + 3 * np.exp(-epoch / 4) for epoch in range(1, 6)]
+    (end,) = SCORES["extrapolation"](pool_of(curve(losses), total=40))
+    assert end == pytest.approx(2, abs=0.15)
+    assert SCORES["extrapolation"](pool_of(curve([5, 4]))) == [4]
+    # A curve that rises is not expected to fall.
+    assert SCORES["extrapolation"](pool_of(curve([4, 5, 6]))) == pytest.approx([5])
+
+
+def test_the_surrogate_knows_the_configuration():
+    candidates = list(Space())
+    rng = np.random.default_rng(0)
+    slow = {"magnitude": 0.0, "set": 1.0, "threshold": 2.0, "global_magnitude": 3.0}
+
+    def trial(number, noise):
+        candidate = candidates[number]
+        losses = [6 - epoch / 4 + slow[candidate.drop] + noise() for epoch in (1, 2, 3)]
+        return curve(losses, candidate, number)
+
+    order = rng.permutation(len(candidates)).tolist()
+    others = tuple(trial(n, lambda: 0.5 * rng.standard_normal()) for n in order[:40])
+    seen = [trial(n, lambda: 0.5 * rng.standard_normal()) for n in order[40:60]]
+    values = SCORES["surrogate"](pool_of(*seen, others=others))
+    truth = [slow[m.candidate.drop] for m in seen]
+    assert spearmanr(values, truth).statistic > 0.9
+    assert spearmanr(values, truth).statistic > spearmanr(loss(seen), truth).statistic
+
+
+def spectrum_record(layers, epoch=2):
+    spectrum = Spectrum(
+        sequences=np.concatenate(layers)[None],
+        layer_sizes=tuple(map(len, layers)),
+        state_sizes=tuple(map(len, layers)),
+        convention=Convention(),
+        steps=10,
+    )
+    values = {k: v for k, v in spectrum.to_dict().items() if k not in ARRAYS}
+    return SpectrumRecord(epoch=epoch, exponents=np.concatenate(layers), conventions=values)
+
+
+def test_distances_of_the_lyapunov_engine():
+    dense = spectrum_record([np.zeros(10), np.zeros(10)])
+    last = spectrum_record([np.full(10, 5.0), np.full(10, 6.0)], epoch=9)
+    first, second = np.linspace(-1, -2, 10), np.full(10, -3.0)
+    measurement = replace(curve([5, 4]), spectrum=spectrum_record([first, second]))
+    pool = pool_of(measurement, dense={2: dense, 9: last})
+    every = np.concatenate([first, second])
+    for name, expected in {
+        "lyapunov_wasserstein": (1.5 + 3) / 2,
+        "lyapunov_mean": (1.5 + 3) / 2,
+        "lyapunov_leading": np.sqrt(1 + 9),
+        "lyapunov_last_layer": np.sqrt(90),
+        "lyapunov_final": np.linalg.norm(every - np.repeat([5.0, 6.0], 10)),
+    }.items():
+        assert SCORES[name](pool) == pytest.approx([expected]), name
+    assert np.isnan(SCORES["lyapunov_final"](pool_of(measurement, dense={2: dense}))).all()
+    assert np.isnan(Lyapunov()(pool_of(curve([5, 4]), dense={2: dense}))).all()
+    with pytest.raises(ValueError, match=r"leading must be in \(0, 1\], got 0"):
+        Lyapunov(leading=0)

@@ -1,6 +1,7 @@
 """Candidates that are written differently and are the same, and spaces of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsh_native.pruning import catalogue
-from lsh_native.search.space import ACTIVE, FIELDS, NAMES, Candidate, Interval, Space
+from lsh_native.search.space import ACTIVE, NAMES, Candidate, Interval, Space
 
 EVERYTHING = Space(method=tuple(ACTIVE), grow=("random", "gradient"))
 CONTINUOUS = Space(drop_fraction=Interval(low=0.3, high=0.9))
+CONDITIONAL = Space(
+    method=("dynamic", "rigl", "gradual_magnitude"),
+    density=Interval(low=0.2, high=0.5),
+    learning_rate=Interval(low=1, high=40, log=True),
+    batch_size=Interval(low=10, high=40, integer=True),
+    controls={
+        "rigl": {"drop_fraction": Interval(low=0.1, high=0.5), "every": (50, 100)},
+        "gradual_magnitude": {"drop": ("magnitude", "global_magnitude")},
+    },
+)
 
 WINNER = Candidate(
     initial="erdos_renyi",
@@ -30,12 +41,9 @@ def test_the_published_space_has_144_candidates():
 
 
 def test_the_names_are_those_of_the_catalogue():
-    assert set(NAMES["method"]) == set(catalogue.METHODS)
-    assert NAMES["initial"] == tuple(catalogue.INITIAL)
-    assert NAMES["drop"] == tuple(catalogue.DROP)
-    assert NAMES["grow"] == tuple(catalogue.GROW)
-    assert NAMES["redistribute"] == tuple(catalogue.REDISTRIBUTE)
-    assert {name: getattr(Space(), name) for name in FIELDS} == catalogue.PUBLISHED_SPACE
+    assert set(ACTIVE) == set(NAMES["method"]) == set(catalogue.METHODS)
+    published = catalogue.PUBLISHED_SPACE
+    assert {name: getattr(Space(), name) for name in published} == published
 
 
 @pytest.mark.parametrize("method", list(ACTIVE))
@@ -88,6 +96,23 @@ def test_encoding_is_one_to_one(space):
     assert len(points) == len(space)
 
 
+def test_what_a_method_can_be_told_is_active_with_it():
+    space = Space(
+        method=("static", "rigl"), density=(0.2, 0.4), controls={"rigl": {"every": (50, 100)}}
+    )
+    assert len(space) == len(set(space)) == 2 * 2 + 2 * 2 * 2
+    told = Candidate.from_dict(
+        {"method": "rigl", "initial": "uniform", "density": 0.2, "every": 50}
+    )
+    assert told in space
+    assert told.controls == (("every", 50),)
+    assert str(told) == "rigl uniform density 0.2 every 50"
+    assert Candidate.from_dict(told.to_dict()) == told
+    assert {told.identity} & {c.identity for c in space}
+    assert Candidate(method="rigl", initial="uniform", density=0.2) not in space
+    assert space.encode(told) != space.encode(replace(told, controls=(("every", 100),)))
+
+
 def test_a_single_choice_has_no_dimension():
     assert "grow" not in Space().cube()
     assert Space().cube()["drop_fraction"] == (0.0, 1.0)
@@ -102,10 +127,13 @@ def test_decode_takes_the_nearest_choice():
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_draws_lie_in_the_space_and_survive_json(seed):
-    for space in (Space(), EVERYTHING, CONTINUOUS):
+    for space in (Space(), EVERYTHING, CONTINUOUS, CONDITIONAL):
         candidate = space.draw(np.random.default_rng(seed))
         assert candidate in space
-        assert space.decode(space.encode(candidate)) == candidate
+        assert space.neighbour(candidate, np.random.default_rng(seed)) in space
+        decoded, point = space.decode(space.encode(candidate)), space.encode(candidate)
+        assert decoded.to_dict() == pytest.approx(candidate.to_dict())
+        assert point.keys() == space.cube().keys()
         assert Candidate.from_dict(json.loads(json.dumps(candidate.to_dict()))) == candidate
 
 
@@ -121,9 +149,18 @@ def test_the_middle_of_a_log_interval_is_geometric():
     assert Interval(low=1, high=100, log=True).from_unit(0.5) == pytest.approx(10)
 
 
-@pytest.mark.parametrize("space", [Space(), EVERYTHING, CONTINUOUS])
+@pytest.mark.parametrize("space", [Space(), EVERYTHING, CONTINUOUS, CONDITIONAL])
 def test_spaces_survive_json(space):
     assert Space.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_neighbour_differs_in_one_field(seed):
+    generator = np.random.default_rng(seed)
+    candidate = Space().draw(generator)
+    near = Space().neighbour(candidate, generator)
+    assert len(near.to_dict().items() - candidate.to_dict().items()) == 1
+    assert near.to_dict().keys() == candidate.to_dict().keys()
 
 
 def test_an_interval_cannot_be_counted():
@@ -138,12 +175,12 @@ def test_an_interval_cannot_be_counted():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "lottery"}, "method must be one of dynamic, static, .*, got 'lottery'"),
+        ({"method": "lottery"}, "method must be one of .*dynamic, .*, got 'lottery'"),
         ({"drop": "largest"}, "drop must be one of magnitude, set, .*, got 'largest'"),
         ({"drop": None}, "a dynamic candidate must have drop, got None"),
         ({"drop_fraction": 1.3}, r"drop_fraction must be in \[0, 1\), got 1.3"),
         ({"drop_fraction": float("nan")}, r"drop_fraction must be in \[0, 1\), got nan"),
-        ({"death_rate": 0.5}, "a candidate must have only the fields .*, got death_rate"),
+        ({"death_rate": 0.5}, "controls of dynamic must be of .*, got death_rate"),
     ],
 )
 def test_bad_candidates(values, message):
@@ -169,7 +206,14 @@ def test_a_fraction_is_a_number():
         ({"drop_fraction": {"low": 0.5, "high": 0.5}}, "finite low < high, got 0.5 and 0.5"),
         ({"drop_fraction": {"low": 0, "high": 0.5, "log": True}}, "low > 0, got 0"),
         ({"drop_fraction": {"from": 0}}, "an? interval must have only the fields"),
-        ({"density": [0.5]}, "a space must have only the fields .*, got density"),
+        ({"sparsity": [0.5]}, "a space must have only the fields .*, got sparsity"),
+        ({"density": [0.0, 0.5]}, r"density must be in \(0, 1\], got 0.0"),
+        ({"batch_size": {"low": 5, "high": 9}}, "batch_size must be searched over whole numbers"),
+        ({"batch_size": [20.5]}, "batch_size must be a whole number of at least 1, got 20.5"),
+        ({"controls": {"rigl": {"every": [5]}}}, "must be of a method of the space, dynamic, got"),
+        ({"controls": {"dynamic": {"drop": ["set"]}}}, "controls must leave drop to the field"),
+        ({"controls": {"dynamic": {"speed": [5]}}}, "controls of dynamic must be of .*, got speed"),
+        ({"controls": {"dynamic": {"every": [0]}}}, "every must be"),
     ],
 )
 def test_bad_spaces(values, message):

@@ -19,6 +19,7 @@ from lsh_native.search.errors import (
     LockedStoreError,
     NewerStoreError,
     NotAStoreError,
+    OlderStoreError,
     ReadOnlyStoreError,
     StoreError,
 )
@@ -152,7 +153,9 @@ def test_measurements_are_what_was_known_at_the_rung(store):
             store.add_epoch(number, epoch_record(epoch, valid_loss=number + 1 / epoch))
     store.add_spectrum(0, spectrum_record(2))
     store.add_spectrum(1, spectrum_record(2, distance=0.5))
-    (measurement,) = store.measurements([0, 1, 2, 3], 2)
+    assert [store.measurement(number, 2) is None for number in (0, 3)] == [True, True]
+    assert store.measurement(2, 2).spectrum is store.measurement(2, 2).distance is None
+    measurement = store.measurement(1, 2)
     assert (measurement.number, measurement.candidate) == (1, CANDIDATES[1])
     assert [record.valid_loss for record in measurement.epochs] == [2.0, 1.5]
     assert measurement.distance == 0.5
@@ -225,7 +228,11 @@ def test_the_file_says_whose_it_is(store, path):
             for name in ("application_id", "user_version", "journal_mode")
         }
     connection.close()
-    assert pragma == {"application_id": 0x4C53484E, "user_version": 1, "journal_mode": "wal"}
+    assert pragma == {
+        "application_id": 0x4C53484E,
+        "user_version": schema.VERSION,
+        "journal_mode": "wal",
+    }
 
 
 def test_writes_are_synchronous(store):
@@ -265,10 +272,51 @@ def test_a_foreign_file_is_left_alone(path, read_only):
 def test_a_newer_schema(store, path):
     store.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(NewerStoreError, match="schema version 1 at most, got 2: use a newer"):
+    with pytest.raises(NewerStoreError, match="schema version 2 at most, got 99: use a newer"):
         Store(path)
+
+
+FIRST = """
+CREATE TABLE study (id INTEGER PRIMARY KEY CHECK (id = 1), configuration TEXT NOT NULL,
+    hash TEXT NOT NULL, versions TEXT NOT NULL, created TEXT NOT NULL);
+CREATE TABLE trial (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, candidate TEXT, identity TEXT,
+    seed INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    created TEXT NOT NULL, started TEXT, ended TEXT);
+CREATE TABLE spectrum (trial INTEGER NOT NULL REFERENCES trial, epoch INTEGER NOT NULL,
+    shape TEXT NOT NULL, exponents BLOB NOT NULL, standard_errors BLOB,
+    conventions TEXT NOT NULL, seconds REAL NOT NULL, distance REAL, PRIMARY KEY (trial, epoch));
+"""
+"""The tables of version 1 that changed since."""
+
+
+def test_an_older_schema_is_brought_up_to_date(store, path):
+    store.add_spectrum(2, spectrum_record(3))
+    expected = [store.trials(), store.spectra(2)]
+    store.close()
+    with sqlite3.connect(path) as connection:
+        names = [line.split("(")[0].split()[-1] for line in FIRST.split("CREATE")[1:]]
+        for name in names:
+            connection.execute(f"ALTER TABLE {name} RENAME TO {name}_new")
+        for statement in FIRST.split(";"):
+            connection.execute(statement)
+        for name in names:
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({name})"))
+            connection.execute(f"INSERT INTO {name} SELECT {columns} FROM {name}_new")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for name in names[::-1]:
+            connection.execute(f"DROP TABLE {name}_new")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(OlderStoreError, match="schema version 2, got 1: resume the study once"):
+        Store(path, read_only=True)
+    with Store(path) as upgraded:
+        assert upgraded.trials() == expected[0]
+        assert upgraded.spectrum(2, 3).distance == 0.1
+        assert not upgraded.finished
+        assert upgraded._database.query("PRAGMA user_version") == [(schema.VERSION,)]
+        assert upgraded._database.query("PRAGMA foreign_key_check") == []
 
 
 def fill(store):

@@ -16,7 +16,7 @@ import synthetic_runner
 from synthetic_runner import SyntheticRunner, make_study
 
 from lsh_native.search.database import Database
-from lsh_native.search.rounds import Rounds
+from lsh_native.search.rounds import Elimination
 from lsh_native.search.store import Store
 
 COLUMNS = {
@@ -88,7 +88,7 @@ def run(folder, clock):
         faulty=lambda trial, epoch: (trial.number, epoch) == (3, 1),
     )
     with suppress(Crash), Store(folder / "study.db") as store:
-        make_study(store, runner, rounds=Rounds(total=3, first=1)).run()
+        make_study(store, runner, rounds=Elimination(total=3, first=1)).run()
     return Counter(runner.trained)
 
 

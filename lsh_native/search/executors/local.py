@@ -1,0 +1,235 @@
+"""Trials in processes of their own on this machine: a crash, a kill or a hang costs one job."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import IO
+
+from lsh_native.search.executors.job import (
+    Done,
+    Faulted,
+    Job,
+    Message,
+    RunnerSource,
+    Send,
+    Started,
+    job_to_dict,
+    message_from_dict,
+)
+from lsh_native.search.trial import State
+
+_MODULE = "lsh_native.search.executors.worker"
+
+# Seconds in which a worker must be up: it loads torch, and perhaps a text.
+_START = 600.0
+
+
+class Local:
+    """Workers on this machine, started when they are needed; only JSON goes to and fro.
+
+    Args:
+        source: How a worker makes its runner.
+        workers: How many; a GPU each where `devices` says so.
+        threads: Threads a worker; by default the cores divided among them.
+        devices: Values of CUDA_VISIBLE_DEVICES, handed out in turn.
+        silence: Seconds without a sign of life after which a worker is taken for hung.
+        time_limit: Seconds that a job may take at most.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    def __init__(
+        self,
+        source: RunnerSource,
+        *,
+        workers: int,
+        threads: int | None = None,
+        devices: Sequence[str] = (),
+        silence: float = 900.0,
+        time_limit: float | None = None,
+    ) -> None:
+        if threads is None:
+            threads = max(1, len(os.sched_getaffinity(0)) // max(workers, 1))
+        for name, value in (("workers", workers), ("threads", threads)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self._source, self._threads, self._devices = source, threads, tuple(devices)
+        self._silence, self._time_limit = silence, time_limit
+        self._heard: queue.Queue[tuple[_Worker, Message | None]] = queue.Queue()
+        self._idle: list[int] = list(range(workers))[::-1]
+        self._workers: dict[int, _Worker] = {}
+
+    @property
+    def free(self) -> int:
+        """See `Executor`."""
+        return len(self._idle)
+
+    def submit(self, job: Job) -> None:
+        """See `Executor`."""
+        place = self._idle.pop()
+        worker = self._workers.get(place)
+        if worker is None:
+            worker = self._workers[place] = self._start(place)
+        worker.take(job)
+
+    def work(self, send: Send) -> None:
+        """See `Executor`."""
+        try:
+            worker, message = self._heard.get(timeout=self._patience())
+        except queue.Empty:
+            self._end_the_hung(send)
+            return
+        self._hear(worker, message, send)
+        while not self._heard.empty():
+            self._hear(*self._heard.get(), send)
+
+    def finish(self, send: Send) -> None:
+        """See `Executor`."""
+        for worker in self._workers.values():
+            worker.say({"stop": True})
+        while any(worker.job is not None for worker in self._workers.values()):
+            self.work(send)
+        self.close()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        for worker in self._workers.values():
+            worker.end()
+        self._idle = sorted({*self._idle, *self._workers}, reverse=True)
+        self._workers.clear()
+
+    def _start(self, place: int) -> _Worker:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        if self._devices:
+            environment["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
+        return _Worker(place, self._source, self._threads, environment, self._heard)
+
+    def _hear(self, worker: _Worker, message: Message | None, send: Send) -> None:
+        if self._workers.get(worker.place) is not worker:
+            return  # of a process that was given up
+        worker.heard = time.monotonic()
+        if isinstance(message, Started):
+            worker.ready, worker.began = True, worker.heard
+        if message is None:
+            self._bury(worker, *_cause(worker.end()), send)
+            return
+        if isinstance(message, Done | Faulted):
+            worker.job = None
+            self._idle.append(worker.place)
+        send(message)
+
+    def _end_the_hung(self, send: Send) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers.values()):
+            if worker.job is None:
+                continue
+            if not worker.ready:
+                if now - worker.began <= _START:
+                    continue
+                reason = f"its worker did not start within {_START:g} s"
+            elif now - worker.heard > self._silence:
+                reason = f"its worker gave no sign of life for {self._silence:g} s"
+            elif self._time_limit is not None and now - worker.began > self._time_limit:
+                reason = f"it took longer than the limit of {self._time_limit:g} s"
+            else:
+                continue
+            worker.end()
+            self._bury(worker, State.FAILED, reason, send)
+
+    def _bury(self, worker: _Worker, state: State, reason: str, send: Send) -> None:
+        del self._workers[worker.place]
+        job, worker.job = worker.job, None
+        if job is not None:
+            self._idle.append(worker.place)
+            send(Faulted(number=job.trial.number, state=state, reason=reason, retry=True))
+
+    def _patience(self) -> float:
+        limits = [limit for limit in (self._silence, self._time_limit) if limit is not None]
+        return min(1.0, *(limit / 4 for limit in limits))
+
+
+class _Worker:
+    """A process, the job it does, and when it was last heard of by a clock that never jumps."""
+
+    def __init__(
+        self,
+        place: int,
+        source: RunnerSource,
+        threads: int,
+        environment: dict[str, str],
+        heard: queue.Queue[tuple[_Worker, Message | None]],
+    ) -> None:
+        self.place = place
+        self.job: Job | None = None
+        self.ready = False
+        self.began = self.heard = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the coordinator, who decides
+        )
+        self.say({"source": asdict(source), "threads": threads, "path": sys.path})
+        assert self._process.stdout is not None
+        arguments = (self._process.stdout, heard)
+        threading.Thread(target=self._listen, args=arguments, daemon=True).start()
+
+    def take(self, job: Job) -> None:
+        """Hand a job over."""
+        self.job = job
+        self.began = self.heard = time.monotonic()
+        self.say(job_to_dict(job))
+
+    def say(self, values: dict[str, object]) -> None:
+        """Send a line; that the process is gone is noticed where it is listened to."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(json.dumps(values) + "\n")
+            self._process.stdin.flush()
+
+    def end(self) -> int:
+        """Kill the process if it still runs, and return its exit status."""
+        ended = self._process.poll()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        return self._process.returncode if ended is None else ended
+
+    def _listen(self, lines: IO[str], heard: queue.Queue[tuple[_Worker, Message | None]]) -> None:
+        with lines:
+            for line in lines:
+                try:
+                    message = message_from_dict(json.loads(line))
+                except (ValueError, KeyError, TypeError):
+                    break  # a line that a kill cut short
+                heard.put((self, message))
+        self._process.wait()
+        heard.put((self, None))
+
+
+def _cause(status: int) -> tuple[State, str]:
+    """Say what an exit status means for the trial."""
+    if status == -signal.SIGKILL:
+        return (
+            State.OUT_OF_MEMORY,
+            "its process was killed by signal 9, as the system does when memory runs out",
+        )
+    if status < 0:
+        name = signal.Signals(-status).name if -status in signal.valid_signals() else -status
+        return State.FAILED, f"its process crashed with {name}"
+    return State.FAILED, f"its process ended with status {status}"

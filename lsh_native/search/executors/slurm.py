@@ -1,0 +1,163 @@
+"""Trials as jobs of a Slurm cluster, by submitit, with checkpoints on its shared disk.
+
+A job writes its messages as lines of JSON into a file that the coordinator follows; what submitit
+pickles is a function of this module and text.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+import torch
+
+from lsh_native.search.executors.job import (
+    Done,
+    Faulted,
+    Job,
+    Message,
+    RunnerSource,
+    Send,
+    job_from_dict,
+    job_to_dict,
+    message_from_dict,
+    message_to_dict,
+    perform,
+)
+from lsh_native.search.trial import State
+
+
+@dataclass
+class _Followed:
+    """A job of the cluster, and how far its messages have been read."""
+
+    job: Job
+    handle: Any
+    path: Path
+    read: int = 0
+
+
+class Slurm:
+    """Does jobs on a Slurm cluster.
+
+    Args:
+        source: How a job makes its runner; its folder must lie on a disk that all nodes share.
+        folder: For the files of submitit and the messages, on the same disk.
+        workers: Jobs at once.
+        threads: CPUs a job.
+        gpus: GPUs a job.
+        cluster: `local` or `debug` of submitit instead of Slurm.
+        parameters: More for submitit, such as `slurm_partition` or `timeout_min`.
+    """
+
+    def __init__(
+        self,
+        source: RunnerSource,
+        *,
+        folder: Path,
+        workers: int,
+        threads: int = 1,
+        gpus: int = 0,
+        cluster: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        self._source, self._folder, self._places = source, folder, workers
+        folder.mkdir(parents=True, exist_ok=True)
+        self._cluster = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        parameters = {"name": "lsh", "timeout_min": 24 * 60, **parameters}
+        self._cluster.update_parameters(cpus_per_task=threads, gpus_per_node=gpus, **parameters)
+        self._threads = threads
+        self._running: list[_Followed] = []
+        self._count = 0
+
+    @property
+    def free(self) -> int:
+        """See `Executor`."""
+        return self._places - len(self._running)
+
+    def submit(self, job: Job) -> None:
+        """See `Executor`."""
+        self._count += 1
+        path = self._folder / f"messages-{time.time_ns()}-{self._count}.jsonl"
+        handle = self._cluster.submit(
+            run_job,
+            json.dumps(asdict(self._source)),
+            json.dumps(job_to_dict(job)),
+            str(path),
+            self._threads,
+        )
+        self._running.append(_Followed(job=job, handle=handle, path=path))
+
+    def work(self, send: Send) -> None:
+        """See `Executor`."""
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            if any([self._follow(followed, send) for followed in list(self._running)]):
+                return
+            time.sleep(0.05)
+
+    def finish(self, send: Send) -> None:
+        """See `Executor`; what is in flight is given up."""
+        self.close()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        for followed in self._running:
+            followed.handle.cancel()
+        self._running.clear()
+
+    def _follow(self, followed: _Followed, send: Send) -> bool:
+        """Tell what a job has written since; return whether there was something."""
+        ended = followed.handle.done()  # before the file is read, so nothing is missed
+        heard = False
+        for message in self._lines(followed):
+            heard = True
+            if isinstance(message, Done | Faulted):
+                self._running.remove(followed)
+                followed.path.unlink(missing_ok=True)
+                send(message)
+                return True
+            send(message)
+        if ended and not heard:
+            self._running.remove(followed)
+            reason = f"its job ended as {followed.handle.state}"
+            number = followed.job.trial.number
+            send(Faulted(number=number, state=State.FAILED, reason=reason, retry=True))
+            return True
+        return heard
+
+    def _lines(self, followed: _Followed) -> list[Message]:
+        if not followed.path.exists():
+            return []
+        with followed.path.open("rb") as file:
+            file.seek(followed.read)
+            whole, _, _ = file.read().rpartition(b"\n")
+        if not whole:
+            return []
+        followed.read += len(whole) + 1
+        return [message_from_dict(json.loads(line)) for line in whole.split(b"\n")]
+
+
+def run_job(source: str, values: str, path: str, threads: int) -> None:
+    """Do a job on a node of the cluster; every message goes to the end of a file."""
+    torch.set_num_threads(threads)
+    job = job_from_dict(json.loads(values))
+    with Path(path).open("a", encoding="utf-8") as file:
+
+        def send(message: Message) -> None:
+            file.write(json.dumps(message_to_dict(message)) + "\n")
+            file.flush()
+
+        try:
+            perform(RunnerSource(**json.loads(source)).make(_no_steps), job, send)
+        except Exception as error:  # of the program; the trial pays, the study goes on
+            reason = f"{type(error).__name__}: {error}"
+            send(Faulted(number=job.trial.number, state=State.FAILED, reason=reason))
+
+
+_no_steps: Callable[..., None] = lambda *step: None  # noqa: E731 - a callback that does nothing

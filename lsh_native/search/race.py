@@ -1,0 +1,431 @@
+"""A search as its rounds see it: propose, train, wait, rank, stop.
+
+Time is virtual, an epoch of any trial being one unit. Trials are heard of in its order, whichever
+worker was faster, so that the same study takes the same way on any number of workers, and after
+any number of kills: what is in the store already is passed through at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lsh_native.search.coordinator import Coordinator
+from lsh_native.search.errors import ScoreFailedError
+from lsh_native.search.events import Eliminated, PoolExhausted, ScoreFailed, TrialProposed
+from lsh_native.search.sampler import Observation, Sampler, SpaceExhausted
+from lsh_native.search.score import Score, evaluate
+from lsh_native.search.space import Candidate, Space
+from lsh_native.search.trial import (
+    REFERENCE,
+    REPEAT,
+    Diverged,
+    Measurement,
+    Pool,
+    Rung,
+    SpectrumRecord,
+    repeat_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """What a candidate must keep to; one that does not is ranked behind all that do.
+
+    Args:
+        name: Of a number in the details of an epoch, such as "non_zeros" or "token_milliseconds".
+        at_most: The largest that will do.
+    """
+
+    name: str
+    at_most: float
+
+    def excess(self, measurement: Measurement) -> float:
+        """Return by which share a trial is above; 0 if it keeps to it, infinite if unknown."""
+        value = measurement.epochs[-1].details.get(self.name)
+        if value is None:
+            return math.inf
+        return max(0.0, float(value) / self.at_most - 1) if self.at_most else float(value > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a race goes by.
+
+    Args:
+        space: What to search.
+        sampler: Who proposes candidates.
+        candidates: How many there may be.
+        seed: Of the proposals and, with a trial's number, of its training.
+        score: Name of the score that decides, one of `scores`.
+        scores: All scores to record at every rung, by name.
+        total: Epochs of the full schedule.
+        ahead: Candidates in training at once while proposals are made: a proposal does not know
+            the scores of the last `ahead - 1` before it.
+        seeds: Trainings of every candidate, each with a seed of its own; it is judged by their
+            mean.
+        constraints: What a candidate must keep to.
+    """
+
+    space: Space
+    sampler: Sampler
+    candidates: int
+    seed: int
+    score: str
+    scores: Mapping[str, Score]
+    total: int
+    ahead: int = 4
+    seeds: int = 1
+    constraints: tuple[Constraint, ...] = ()
+
+
+class Race:
+    """The state of a search; nothing in it that the store could not give back.
+
+    Args:
+        coordinator: Moves trials on.
+        rules: What to go by.
+    """
+
+    def __init__(self, coordinator: Coordinator, rules: Rules) -> None:
+        self.rules = rules
+        self._coordinator, self._store = coordinator, coordinator.store
+        self._known = {trial.number: trial.candidate for trial in self._store.trials()}
+        self._now = 0.0
+        self._flying: list[tuple[float, int, int, int]] = []
+        self._begun = 0
+        self._proposed: dict[int, Candidate] = {}
+        self._seen: dict[int, int] = {}
+        self._measurements: dict[tuple[int, int], Measurement] = {}
+        self._closed: dict[int, list[int]] = {}
+        for rung in self._store.rungs():
+            self._closed.setdefault(rung.round, []).extend([rung.trial] if rung.kept else [])
+        self._exhausted = False
+
+    @property
+    def free(self) -> int:
+        """How many proposals may be made before the next trial is heard of."""
+        return max(0, self.rules.ahead - len(self._flying))
+
+    @property
+    def left(self) -> int:
+        """How many more candidates there may be."""
+        return 0 if self._exhausted else self.rules.candidates - len(self._proposed)
+
+    def reached(self, number: int) -> int:
+        """Return the epoch at which a trial was last heard of; 0 before."""
+        return self._seen.get(number, 0)
+
+    def propose(
+        self, until: int, choose: Callable[[Sequence[Observation], int], Candidate] | None = None
+    ) -> int | None:
+        """Let one more candidate start.
+
+        Args:
+            until: Epoch to train it to; scores seen at this epoch guide the proposal.
+            choose: Who proposes instead of the sampler, from the history and the trial's number.
+
+        Returns:
+            Its number, or None if there are no more in the space.
+        """
+        if self._exhausted:
+            return None
+        number = len(self._proposed) + 1
+        candidate = self._known.get(number)
+        if candidate is None:
+            try:
+                history = self._history(until)
+                if choose is None:
+                    candidate = self.rules.sampler.propose(
+                        self.rules.space, history, seed=self.rules.seed, number=number
+                    )
+                else:
+                    candidate = choose(history, number)
+            except SpaceExhausted:
+                self._exhausted = True
+                self._coordinator.emit(
+                    PoolExhausted(asked=self.rules.candidates, found=len(self._proposed))
+                )
+                return None
+            self._store.add_trial(number, candidate, trial_seed(self.rules.seed, number))
+            self._coordinator.emit(TrialProposed(trial=self._store.trial(number)))
+        self._proposed[number] = candidate
+        self.start(number, until)
+        return number
+
+    def start(self, number: int, until: int) -> None:
+        """Let a trial, with its repeats, train on to an epoch and take its spectrum there."""
+        for member in self._group(number):
+            if member != number:
+                add_repeat(self._coordinator, number, member // REPEAT, self.rules.seed)
+            self._coordinator.request(member, until)
+        self._begun += 1
+        ends = self._now + until - self.reached(number)
+        heapq.heappush(self._flying, (ends, self._begun, number, until))
+
+    def wait(self) -> int | None:
+        """Wait for the trial that is next in virtual time; None if none is on its way."""
+        if not self._flying:
+            return None
+        self._now, _, number, until = heapq.heappop(self._flying)
+        for member in self._group(number):
+            self._coordinator.wait_for(member, until)
+        self._seen[number] = until
+        return number
+
+    def settle(self) -> None:
+        """Wait for every trial on its way."""
+        while self.wait() is not None:
+            pass
+
+    def fill(self, until: int, count: int) -> list[int]:
+        """Propose so many candidates, or all there are, and wait for them."""
+        pool: list[int] = []
+        while len(pool) < count:
+            while not self.free:
+                self.wait()
+            number = self.propose(until)
+            if number is None:
+                break
+            pool.append(number)
+        self.settle()
+        return pool
+
+    def insert(self, parents: Sequence[int], until: int, count: int) -> list[int]:
+        """Generate candidates near the best of a ranking, and let them catch up."""
+
+        def near(history: Sequence[Observation], number: int) -> Candidate:
+            generator = np.random.default_rng([self.rules.seed, number])
+            known = {observation.candidate for observation in history}
+            for _ in range(100):
+                # The nearer to the top, the likelier: ranks in a triangle.
+                place = int(min(generator.integers(len(parents), size=2)))
+                child = self.rules.space.neighbour(self._proposed[parents[place]], generator)
+                if child not in known:
+                    return child
+            return self.rules.sampler.propose(
+                self.rules.space, history, seed=self.rules.seed, number=number
+            )
+
+        inserted = []
+        for _ in range(count if parents else 0):
+            while not self.free:
+                self.wait()
+            number = self.propose(until, near)
+            if number is None:
+                break
+            inserted.append(number)
+        self.settle()
+        return inserted
+
+    def rank(self, numbers: Iterable[int], epoch: int) -> list[int]:
+        """Return trials at an epoch, best first by the score that decides.
+
+        Who keeps to the constraints comes before who does not. Who is lost is left out, and a
+        trial for which the score has no finite number is lost.
+
+        Raises:
+            ScoreFailedError: If the score raises.
+        """
+        numbers = list(numbers)
+        while True:
+            pool = self._pool(numbers, epoch)
+            scores = self._scores(self.rules.score, pool)
+            unranked = {n: value for n, value in scores.items() if not math.isfinite(value)}
+            for number, value in unranked.items():
+                reason = f"the score {self.rules.score} is {value} after epoch {epoch}"
+                self._coordinator.lose(number, Diverged(reason))
+            if not unranked:
+                break
+        excess = {
+            m.number: max((c.excess(m) for c in self.rules.constraints), default=0.0) for m in pool
+        }
+        return sorted(scores, key=lambda number: (excess[number], scores[number], number))
+
+    def close(self, rung: Rung, numbers: Iterable[int]) -> list[int]:
+        """Stop all but the best of a rung; return who goes on, best first.
+
+        A rung that is closed already stays as it is.
+        """
+        if rung.round in self._closed:
+            return self._closed[rung.round]
+        ranking = self.rank(numbers, rung.epoch)
+        self.conclude(rung, ranking)
+        return ranking[: rung.kept]
+
+    def conclude(self, rung: Rung, ranking: Sequence[int]) -> None:
+        """Write an elimination down, with what every score said, unless it is closed already."""
+        if rung.round in self._closed:
+            return
+        pool = self._pool(ranking, rung.epoch)
+        scores = {}
+        for name in self.rules.scores:
+            try:
+                scores[name] = self._scores(name, pool)
+            except ScoreFailedError as error:
+                scores[name] = dict.fromkeys(ranking, math.nan)
+                self._coordinator.emit(ScoreFailed(name=name, epoch=rung.epoch, reason=str(error)))
+        self._store.close_rung(
+            rung,
+            ranking,
+            scores,
+            reason=f"not among the best {rung.kept} of {len(ranking)} by {self.rules.score} "
+            f"after epoch {rung.epoch}",
+        )
+        kept, stopped = tuple(ranking[: rung.kept]), tuple(ranking[rung.kept :])
+        self._coordinator.emit(Eliminated(rung=rung, kept=kept, stopped=stopped))
+
+    def climb(self, numbers: Sequence[int], rung: Rung) -> list[int]:
+        """Train trials to a rung and eliminate; return who goes on, best first."""
+        for number in numbers:
+            if self.reached(number) < rung.epoch:
+                self.start(number, rung.epoch)
+        self.settle()
+        return self.close(rung, numbers)
+
+    def finish(self, numbers: Sequence[int]) -> None:
+        """Train trials to the end of the schedule."""
+        for number in numbers:
+            if self.reached(number) < self.rules.total:
+                self.start(number, self.rules.total)
+        self.settle()
+        for number in numbers:
+            self._coordinator.complete(number)
+
+    def alive(self, numbers: Iterable[int]) -> list[int]:
+        """Return the trials that are not lost, nor any repeat of theirs."""
+        return [
+            number
+            for number in numbers
+            if not any(self._store.trial(m).state.lost for m in self._group(number))
+        ]
+
+    def _group(self, number: int) -> tuple[int, ...]:
+        return tuple(number + REPEAT * repeat for repeat in range(self.rules.seeds))
+
+    def _history(self, epoch: int) -> list[Observation]:
+        """Return what the sampler may know: the score of each candidate, or that it has none."""
+        seen = self.alive(n for n, reached in self._seen.items() if reached >= epoch)
+        scores = self._scores(self.rules.score, self._pool(seen, epoch)) if seen else {}
+        flying = {number for *_, number, _ in self._flying}
+        history = []
+        for number, candidate in self._proposed.items():
+            score = scores.get(number)
+            history.append(
+                Observation(
+                    candidate=candidate,
+                    score=None if score is None or not math.isfinite(score) else score,
+                    pending=score is None and number in flying,
+                )
+            )
+        return history
+
+    def _pool(self, numbers: Iterable[int], epoch: int) -> Pool:
+        """Return what scores may know of trials at an epoch, their repeats among them."""
+        members = [m for number in self.alive(numbers) for m in self._group(number)]
+        inside = set(members)
+        return Pool(
+            measurements=tuple(
+                m for m in (self._measurement(number, epoch) for number in members) if m
+            ),
+            epoch=epoch,
+            total=self.rules.total,
+            dense=_Dense(self._coordinator, self.rules.total),
+            others=tuple(
+                m
+                for number, reached in self._seen.items()
+                if number not in inside and (m := self._measurement(number, reached)) is not None
+            ),
+        )
+
+    def _measurement(self, number: int, epoch: int) -> Measurement | None:
+        if (number, epoch) not in self._measurements:
+            measurement = self._store.measurement(number, epoch)
+            if measurement is None:
+                return None
+            self._measurements[number, epoch] = measurement
+        return self._measurements[number, epoch]
+
+    def _scores(self, name: str, pool: Pool) -> dict[int, float]:
+        """Return a number for each candidate: the mean over its repeats."""
+        if not len(pool):
+            return {}
+        try:
+            values = evaluate(name, self.rules.scores[name], pool)
+        except ValueError as error:
+            raise ScoreFailedError(str(error)) from error
+        by_trial: dict[int, list[float]] = {}
+        for measurement, value in zip(pool, values, strict=True):
+            by_trial.setdefault(repeat_of(measurement.number), []).append(float(value))
+        return {number: math.fsum(own) / len(own) for number, own in by_trial.items()}
+
+
+class _Dense(Mapping[int, SpectrumRecord]):
+    """The spectra of the dense reference; the last one is waited for when it is asked for."""
+
+    def __init__(self, coordinator: Coordinator, total: int) -> None:
+        self._coordinator, self._total = coordinator, total
+
+    def __getitem__(self, epoch: int) -> SpectrumRecord:
+        if epoch == self._total:
+            self._coordinator.wait_for(REFERENCE, epoch)
+        try:
+            return self._coordinator.store.spectrum(REFERENCE, epoch)
+        except LookupError as error:
+            raise KeyError(epoch) from error
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([record.epoch for record in self._coordinator.store.spectra(REFERENCE)])
+
+    def __len__(self) -> int:
+        return len(self._coordinator.store.spectra(REFERENCE))
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """Return the 32-bit seed of a trial of a study."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def add_repeat(coordinator: Coordinator, number: int, repeat: int, seed: int) -> int:
+    """Add a trial that trains another one again with another seed, unless it is there.
+
+    Args:
+        coordinator: Of the study.
+        number: The trial to repeat.
+        repeat: The how manieth repeat, from 1.
+        seed: Of the study.
+
+    Returns:
+        The number of the repeat.
+    """
+    store = coordinator.store
+    again = number + REPEAT * repeat
+    if again not in {trial.number for trial in store.repeats()}:
+        candidate = store.trial(number).candidate
+        store.add_trial(again, candidate, trial_seed(seed, again), repeats=number)
+    return again
+
+
+class Rounds(Protocol):
+    """How a search goes: who is compared when, and how many go on."""
+
+    @property
+    def total(self) -> int:
+        """Epochs of the full schedule."""
+
+    def run(self, race: Race) -> None:
+        """Run the search from its first proposal to its last finisher."""
+
+    def compared(self, candidates: int) -> tuple[int, ...]:
+        """Return the epochs at which trials are compared, in order."""
+
+    def plan(self, candidates: int) -> tuple[Rung, ...]:
+        """Return the eliminations that are known beforehand; none where there are none."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values that say all that decides, for JSON."""

@@ -1,0 +1,253 @@
+"""Rounds of every kind over a runner that trains nothing, and what they owe to each other."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic_runner import SyntheticRunner, make_study, quality
+
+from lsh_native.search.coordinator import Limits
+from lsh_native.search.errors import ScoreFailedError, StoreError
+from lsh_native.search.events import ScoreFailed, StudyPaused
+from lsh_native.search.executors.inline import Inline
+from lsh_native.search.executors.job import Job
+from lsh_native.search.halving import ASHA, Halving, Hyperband, geometric
+from lsh_native.search.race import Constraint
+from lsh_native.search.rounds import Elimination
+from lsh_native.search.sampler import BayesianSampler
+from lsh_native.search.score import SCORES
+from lsh_native.search.store import Store
+from lsh_native.search.trial import REPEAT, State
+
+ROUNDS = {
+    "elimination": Elimination(total=9, first=3),
+    "insertion": Elimination(total=9, first=3, insertions=2),
+    "halving": Halving(total=9, first=1),
+    "hyperband": Hyperband(total=9),
+    "asha": ASHA(total=9, first=1),
+    "full": Elimination.full(9),
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store._database.query("PRAGMA synchronous = OFF")
+        yield store
+
+
+class Several:
+    """An executor that takes several jobs and does them in an order of its own."""
+
+    def __init__(self, runner, places, seed):
+        self.inline, self.places = Inline(runner), places
+        self.generator = np.random.default_rng(seed)
+        self.jobs: list[Job] = []
+
+    @property
+    def free(self):
+        return self.places - len(self.jobs)
+
+    def submit(self, job):
+        assert job.trial.number not in {other.trial.number for other in self.jobs}
+        self.jobs.append(job)
+
+    def work(self, send):
+        self.inline.submit(self.jobs.pop(self.generator.integers(len(self.jobs))))
+        self.inline.work(send)
+
+    def finish(self, send):
+        self.jobs.clear()
+
+    def close(self):
+        self.jobs.clear()
+
+
+def table(store):
+    return [
+        (
+            replace(trial, created="", started=None, ended=None),
+            store.epochs(trial.number),
+            store.distances(trial.number),
+        )
+        for trial in (*store.trials(), *store.repeats())
+    ] + [store.rungs(), store.scores()]
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_rounds_do_not_depend_on_workers(tmp_path, name):
+    tables = []
+    for places in (1, 2, 8):
+        folder = tmp_path / str(places)
+        folder.mkdir()
+        with Store(folder / "study.db") as store:
+            store._database.query("PRAGMA synchronous = OFF")
+            runner = SyntheticRunner(folder, nan=lambda trial, epoch: trial.number == 4)
+            executor = Several(runner, places, seed=places)
+            make_study(
+                store,
+                None,
+                executor=executor,
+                rounds=ROUNDS[name],
+                candidates=13,
+                sampler=BayesianSampler(starts=3),
+                seeds=1 + (name == "halving"),
+            ).run()
+            tables.append(table(store))
+            assert len(set(runner.trained)) == len(runner.trained), "an epoch was trained twice"
+    assert tables[0] == tables[1] == tables[2]
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_every_rounds_find_a_good_candidate_and_say_what_happened(store, tmp_path, name):
+    runner = SyntheticRunner(tmp_path)
+    study = make_study(store, runner, rounds=ROUNDS[name], candidates=13)
+    result = study.run()
+    states = Counter(str(s.trial.state) for s in result.trials)
+    assert states["complete"] >= 1
+    assert states["complete"] + states["stopped"] == len(result.trials)
+    ranked = sorted(result.trials, key=lambda s: quality(s.trial))
+    assert result.best.trial.number in {s.trial.number for s in ranked[:4]}
+    for rung in store.rungs():
+        assert store.has_spectrum(rung.trial, rung.epoch)
+        assert rung.epoch in ROUNDS[name].compared(13)
+    assert len(result.trials) == 13 + (6 if name == "insertion" else 0)
+    trained = sum(s.trial.epochs for s in result.trials)
+    assert result.budget.trial_epochs == trained == len(runner.trained) - 9
+    if name in ("elimination", "insertion"):
+        assert trained == ROUNDS[name].epochs(13)
+    if name == "full":
+        assert trained == 13 * 9
+
+
+def test_inserted_candidates_are_neighbours_of_survivors(store, tmp_path):
+    make_study(store, SyntheticRunner(tmp_path), rounds=ROUNDS["insertion"], candidates=9).run()
+    trials = {trial.number: trial for trial in store.trials()}
+    first = [rung.trial for rung in store.rungs() if rung.round == 1 and rung.kept]
+    for number in (10, 11):
+        near = trials[number].candidate.to_dict().items()
+        parents = [trials[parent].candidate.to_dict().items() for parent in first]
+        assert min(len(near - parent) for parent in parents) == 1
+
+
+def test_halving_keeps_a_third():
+    plan = Halving(total=27, first=1).plan(27)
+    assert [(rung.epoch, rung.entering, rung.kept) for rung in plan] == [
+        (1, 27, 9),
+        (3, 9, 3),
+        (9, 3, 1),
+    ]
+    assert Halving(total=9, first=9).plan(5) == ()
+    assert geometric(2, 20, 3) == (2, 6, 18)
+
+
+def test_hyperband_has_the_published_brackets():
+    # R = 81 and η = 3: 81, 34, 15, 8, 5 trials that start at 1, 3, 9, 27, 81 epochs.
+    assert Hyperband(total=81).brackets(143) == ((1, 81), (3, 34), (9, 15), (27, 8), (81, 5))
+    assert sum(count for _, count in Hyperband(total=9).brackets(7)) == 7
+
+
+def test_asha_promotes_the_best_third(store, tmp_path):
+    rounds = ASHA(total=27, first=1)
+    make_study(store, SyntheticRunner(tmp_path), rounds=rounds, candidates=27, ahead=3).run()
+    by_epoch = {}
+    for rung in store.rungs():
+        by_epoch.setdefault(rung.epoch, []).append(rung)
+    assert len(by_epoch[1]) == 27
+    assert 9 <= sum(rung.kept for rung in by_epoch[1]) <= 15
+    kept = [rung.rank for rung in by_epoch[1] if rung.kept]
+    assert kept == list(range(1, len(kept) + 1))
+    # It overlaps: somebody was at epoch 3 before the last candidate was proposed.
+    assert len(by_epoch[3]) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "values", "message"),
+    [
+        (Halving, {"total": 9, "first": 0}, "1 <= first <= total, got first 0, total 9"),
+        (Hyperband, {"total": 9, "factor": 1}, "factor must be at least 2, got 1"),
+        (ASHA, {"total": 9, "first": 10}, "1 <= first <= total, got first 10"),
+        (Elimination, {"total": 9, "first": 1, "insertions": -1}, "insertions must be at least 0"),
+    ],
+)
+def test_bad_rounds(rounds, values, message):
+    with pytest.raises(ValueError, match=message):
+        rounds(**values)
+
+
+def test_several_seeds_are_judged_by_their_mean(store, tmp_path):
+    make_study(store, SyntheticRunner(tmp_path), candidates=5, seeds=3, score="loss").run()
+    assert len(store.repeats()) == 10
+    for score in store.scores():
+        if score.name == "loss":
+            losses = [
+                store.epochs(score.trial + REPEAT * k)[score.epoch - 1].valid_loss for k in range(3)
+            ]
+            assert score.value == pytest.approx(np.mean(losses))
+    stopped = [t.number for t in store.trials() if t.state is State.STOPPED]
+    last = {r.trial: r.epoch for r in store.rungs() if not r.kept}
+    for trial in store.repeats():
+        assert trial.epochs == (last[trial.repeats] if trial.repeats in stopped else 6)
+
+
+def test_who_breaks_a_constraint_comes_last(store, tmp_path):
+    class Heavy(SyntheticRunner):
+        def run(self, trial, until, record):
+            def weighed(epoch):
+                record(replace(epoch, details={"non_zeros": 100 * (trial.number % 2)}))
+
+            super().run(trial, until, weighed)
+
+    constraint = Constraint(name="non_zeros", at_most=50)
+    study = make_study(store, Heavy(tmp_path), candidates=8, constraints=(constraint,))
+    result = study.run()
+    finished = [s.trial.number for s in result.trials if s.trial.state is State.COMPLETE]
+    assert all(number % 2 == 0 for number in finished)
+    absent = make_study(store, Heavy(tmp_path), candidates=8, constraints=())
+    with pytest.raises(StoreError, match=r"search\.constraints\.non_zeros is 50 there and absent"):
+        absent.run()
+
+
+def test_a_score_that_raises_is_named(store, tmp_path):
+    def broken(pool):
+        raise RuntimeError("no such thing")
+
+    scores = {**SCORES, "broken": broken, "flat": lambda pool: np.zeros(3)}
+    runner = SyntheticRunner(tmp_path)
+    with pytest.raises(ScoreFailedError, match="the score broken raised RuntimeError: no such"):
+        make_study(store, runner, scores=scores, score="broken").run()
+    # Mended, the study goes on where it was; a score that only watches costs its column.
+    mended = {**scores, "broken": SCORES["loss"], "other": broken}
+    events = []
+    result = make_study(store, runner, scores=mended, score="broken").run(events.append)
+    assert result.best is not None
+    failed = {event.name: event.reason for event in events if isinstance(event, ScoreFailed)}
+    assert failed["other"] == "the score other raised RuntimeError: no such thing"
+    assert "one number for each of 5 trials, got an array of shape (3,)" in failed["flat"]
+    assert {s.value for s in store.scores() if s.name == "other"} == {None}
+
+
+@pytest.mark.parametrize("name", ["lyapunov_final", "surrogate", "extrapolation", "smooth_loss"])
+def test_other_scores_decide(store, tmp_path, name):
+    study = make_study(store, SyntheticRunner(tmp_path), scores=SCORES, score="loss", candidates=8)
+    assert study.run().best is not None
+    values = [s.value for s in store.scores() if s.name == name]
+    # The synthetic spectra carry no conventions, so only the study's own distance can be taken.
+    assert all(value is None for value in values) == name.startswith("lyapunov_")
+
+
+def test_a_study_pauses_where_its_budget_ends(store, tmp_path):
+    events = []
+    runner = SyntheticRunner(tmp_path)
+    result = make_study(store, runner).run(events.append, limits=Limits(epochs=10))
+    assert result.best is None
+    assert not store.finished
+    assert 10 <= len(runner.trained) <= 12
+    (paused,) = [event for event in events if isinstance(event, StudyPaused)]
+    assert paused.reason.endswith("10 may be")
+    result = make_study(store, runner).run(limits=Limits(seconds=60))
+    assert result.best is not None
+    assert len(set(runner.trained)) == len(runner.trained)
+    with pytest.raises(ValueError, match="the limit of epochs must be above 0, got 0"):
+        Limits(epochs=0)
