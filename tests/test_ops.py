@@ -78,6 +78,7 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     if cell_name in CELLS:
         return layer_samples(CELLS[cell_name], kind, draw, mask, generator)
     if name == "lstm_folded_tangent":
+        trajectory = torch.rand(T, 4, H, 8, generator=generator), draw(T + 1, 2, H, 8).detach()
         return [(draw(B, 2, H, 7), *trajectory, [draw(4 * H, H)])]
     if name == "qr_growth":
         return [(draw(B, 8, 3),), (draw(1, 4, 4),), (draw(0, 3, 2),)]

@@ -463,7 +463,7 @@ def test_a_packed_weight_may_be_as_long_as_the_capacity() -> None:
 
 
 def test_a_nan_in_one_sequence_stays_there() -> None:
-    layer = RandomLayer(T=4, B=5, I=3, H=6)
+    layer = RandomLayer(T=4, B=5, I=3, H=6, density=1.0)
     healthy = layer.run()
     layer["input"][1, 2] = torch.nan
     ill = layer.run()
