@@ -19,6 +19,7 @@
 #include "common/parallel.h"
 #include "sparsity/lane_tiles.h"
 #include "sparsity/matrix.h"
+#include "sparsity/panels.h"
 
 namespace lsh {
 
@@ -28,13 +29,15 @@ struct Layer {
   LaneTiles tiling;
   SparseMatrix<T> input_weight;             // (G * H, I)
   const SparseMatrix<T>* recurrent_weight;  // D of (G * H, H)
-  const T* input_bias;                      // (G * H) or null
-  const T* recurrent_bias;                  // (D, G * H) or null
-  const int64_t* batch_sizes;               // (T) or null, in host memory
-  const T* hold;                            // (T, S, B, H) or null
-  const T* state_scale;                     // (B, H) or null
-  T* hold_lanes;                            // workspace (S, H, P): `hold` of the time step under way, or null
-  T* scale_lanes;                           // workspace (H, P), or null
+  PanelMatrix<T> input_panels;              // workspaces: the same by rows for values, by columns for gradients
+  const PanelMatrix<T>* recurrent_panels;
+  const T* input_bias;         // (G * H) or null
+  const T* recurrent_bias;     // (D, G * H) or null
+  const int64_t* batch_sizes;  // (T) or null, in host memory
+  const T* hold;               // (T, S, B, H) or null
+  const T* state_scale;        // (B, H) or null
+  T* hold_lanes;               // workspace (S, H, P): `hold` of the time step under way, or null
+  T* scale_lanes;              // workspace (H, P), or null
 
   // How many items of the batch time step t moves; the others come after them.
   int64_t moving(int64_t t) const { return batch_sizes ? batch_sizes[t] : batch; }
@@ -51,7 +54,7 @@ struct ForwardPass {
   T* states;          // (T * D + 1, S, H, P)
   T* input_tiles;     // workspace (tiles, I, lanes)
   T* projected_tile;  // workspace (G * H, lanes)
-  T* operand;         // workspace (2, H, P): the scaled states of this micro-step and the next, or null
+  T* operand;         // workspace (2, H, padded P): what this micro-step's product multiplies and the next one's
 };
 
 template <class T>
@@ -69,14 +72,15 @@ struct BackwardPass {
   T* grad_input_bias;               // (G * H) or null
   T* grad_recurrent_bias;           // (D, G * H) or null
   bool dense_gradient;              // weight gradients at every entry, not only where the mask connects
-  T* step_gates;                    // workspace (2, G * H, P): gate gradients of this micro-step and the last
+  T* step_gates;                    // workspace (2, G * H, padded P): gate gradients of this micro-step and the last
   T* carry;                         // workspace (S, H, P): gradient of the state
   T* held;                          // workspace (S, H, P): the part that goes round the time step, or null
   T* input_tiles;                   // workspace (tiles, I, lanes)
   T* state_tiles;                   // workspace (D, tiles, H, lanes): the operand of each recurrent product
   T* gate_tiles;                    // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
-  T* input_gate_tiles;          // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
-  const int32_t* every_column;  // 0, 1, 2, … for dense gradients
+  T* input_gate_tiles;  // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
+  SampledPanels input_sampled, recurrent_sampled;  // workspaces
+  int32_t* scratch;                                // workspace (workers, most columns + 1 + G * H)
 };
 
 template <class T>

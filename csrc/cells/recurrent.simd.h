@@ -1,18 +1,20 @@
 // The recurrence over time on the CPU, written once for every cell (see cell.h, recurrence.h).
 //
 // Each worker owns a range of hidden units, all gates of them, for the whole sequence; the team meets once per
-// micro-step. Bound by the loads of the sparse product (product.simd.h); the pointwise maps run on a unit's lanes while
+// micro-step. Bound by the loads of the sparse product (panels.simd.h); the pointwise maps run on a chunk's lanes while
 // its sums are still in the first-level cache.
 #pragma once
 
 #include "cells/cell.h"
 #include "cells/recurrence.h"
 #include "sparsity/gradient.simd.h"
+#include "sparsity/product.simd.h"
+#include "sparsity/tiles.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
 
-// Lanes of one step on the stack; a wider batch is done in slices of this many.
+// Tangent vectors on the stack at once; more are done in slices of this many.
 constexpr int64_t kSlice = 512;
 
 // Calls body(lane, width tag) over `lanes`, a multiple of 4, in full vectors and then in fours.
@@ -32,15 +34,6 @@ LSH_INLINE Vector<T, N> load_lanes(const T* p, int64_t lane, int64_t batch) {
   return lane + N <= batch ? load<T, N>(p + lane) : load_first<T, N>(p + lane, int(batch - lane));
 }
 
-template <class T, int N>
-LSH_INLINE void store_lanes(T* p, int64_t lane, int64_t batch, Vector<T, N> v) {
-  if (lane + N <= batch) {
-    store<T, N>(p + lane, v);
-  } else {
-    store_first<T, N>(p + lane, v, int(batch - lane));
-  }
-}
-
 // (B, H) row-major <-> (H, P) lanes for the units [begin, end).
 template <class T>
 static void rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
@@ -54,6 +47,37 @@ template <class T>
 static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t lanes, T* rows, Range units) {
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t u = units.begin; u < units.end; ++u) rows[b * hidden + u] = in[u * lanes + b];
+  }
+}
+
+// Lanes 0 … batch - 1 of the channels `rows`, of which lane b stands at from(b), into a tile of `channels` channels and
+// `tile_lanes` lanes from lane `first` on.
+template <class T, class From>
+static void step_to_tile(const T* step, const From& from, int64_t batch, Range rows, T* tile, int64_t channels,
+                         int64_t tile_lanes, int64_t first) {
+  if (batch % 4 == 0) {  // four lanes stay together wherever slabs begin
+    for (int64_t b = 0; b < batch; b += 4) {
+      const LanePlace in = from(b), out = lane_place<T>(first + b, tile_lanes, channels);
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        store<T, 4>(tile + out.offset + row * out.stride, load<T, 4>(step + in.offset + row * in.stride));
+      }
+    }
+    return;
+  }
+  for (int64_t b = 0; b < batch; ++b) {
+    const LanePlace in = from(b), out = lane_place<T>(first + b, tile_lanes, channels);
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      tile[out.offset + row * out.stride] = step[in.offset + row * in.stride];
+    }
+  }
+}
+
+// Zeroes the lanes [begin, end) of the channels `rows` of a tile.
+template <class T>
+static void clear_lanes(T* tile, int64_t channels, int64_t tile_lanes, int64_t begin, int64_t end, Range rows) {
+  for (int64_t lane = begin; lane < end; ++lane) {
+    const LanePlace place = lane_place<T>(lane, tile_lanes, channels);
+    for (int64_t row = rows.begin; row < rows.end; ++row) tile[place.offset + row * place.stride] = 0;
   }
 }
 
@@ -78,86 +102,117 @@ struct Recurrent {
     for (int g = 0; g < G; ++g) gather_rows(matrix, g * hidden + units.begin, g * hidden + units.end);
   }
 
+  static Range units_of(const PanelPlan& plan, Range chunks) {
+    const int64_t end = chunks.end * plan.chunk_units;
+    return {chunks.begin * plan.chunk_units, end < plan.units ? end : plan.units};
+  }
+
+  // Lanes that time step t computes: its moving items, to the next multiple of 4.
+  static int64_t lanes_of(const Layer<T>& layer, int64_t t) { return (layer.moving(t) + 3) / 4 * 4; }
+
   // ---------------------------------------------------------------------------------------------------- forward
 
   static void forward(const ForwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes;
-    const Range units = owned_units(layer, worker);
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const PanelPlan& plan = layer.recurrent_panels[0].plan;
+    const Range chunks = share_chunks(worker, plan, layer.recurrent_weight[0].pattern.row_offsets);
+    const Range units = units_of(plan, chunks);
 
-    gather_owned_rows(layer.input_weight, H, units);
-    for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows(layer.recurrent_weight[d], H, units);
-    for (int s = 0; s < S; ++s) {
-      rows_to_lanes(pass.state + s * layer.batch * H, layer.batch, H, P, pass.states + s * H * P, units);
-    }
-    if (layer.state_scale) {
-      load_scale(layer, units);
-      for (int64_t i = units.begin * P; i < units.end * P; ++i) {
-        pass.operand[i] = pass.states[i] * layer.scale_lanes[i];
+    pack_rows(layer.input_weight, layer.input_panels, chunks);
+    for (int64_t d = 0; d < layer.depth; ++d) pack_rows(layer.recurrent_weight[d], layer.recurrent_panels[d], chunks);
+    for (int s = 0; s < S; ++s) rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, units);
+    load_scale(layer, units);
+    clear_lanes(pass.operand, H, P, 0, P, units);
+    for (int64_t lane = 0; lane < P; lane += 4) {
+      const LanePlace place = lane_place<T>(lane, P, H);
+      for (int64_t u = units.begin; u < units.end; ++u) {
+        Vector<T, 4> state = load<T, 4>(pass.states + u * P + lane);
+        if (layer.state_scale) state *= load<T, 4>(layer.scale_lanes + u * P + lane);
+        store<T, 4>(pass.operand + place.offset + u * place.stride, state);
       }
     }
-    const Range own_tiles = share(worker, layer.tiling.tiles);
-    sequence_to_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, own_tiles.begin, own_tiles.end);
+    prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
     wait_for_team(worker);
 
+    ChunkSums<T> sums;
     for (int64_t t = 0; t < layer.steps; ++t) {
-      const int64_t in_tile = t % layer.tiling.steps_per_tile;
-      if (in_tile == 0) {
-        const T* x = pass.input_tiles + t / layer.tiling.steps_per_tile * layer.input_size * L;
-        for (int g = 0; g < G; ++g) {
-          for (int64_t row = g * H + units.begin; row < g * H + units.end; ++row) {
-            multiply<T>(layer.input_weight, row, x, L, L, pass.projected_tile + row * L);
-          }
-        }
-      }
+      const int64_t tile = t / layer.tiling.steps_per_tile, in_tile = t % layer.tiling.steps_per_tile;
+      if (in_tile == 0) project(pass, tile, chunks, sums);
       load_hold(layer, t, units);
       for (int64_t d = 0; d < layer.depth; ++d) {
-        const int64_t step = t * layer.depth + d;
-        const T* projected = d == 0 ? pass.projected_tile + in_tile * layer.batch : nullptr;
-        forward_units(pass, step, d, projected, units);
+        const T* projected = d == 0 ? pass.projected_tile + in_tile * B : nullptr;
+        for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+          forward_chunk(pass, t * layer.depth + d, d, projected, chunk, sums);
+        }
         wait_for_team(worker);
       }
       const T* next = pass.states + (t + 1) * layer.depth * S * H * P;
-      T* output = pass.output + t * layer.batch * H;
+      T* output = pass.output + t * B * H;
       lanes_to_rows(next, layer.moving(t), H, P, output, units);
-      for (int64_t b = layer.moving(t); b < layer.batch; ++b) {
+      for (int64_t b = layer.moving(t); b < B; ++b) {
         for (int64_t u = units.begin; u < units.end; ++u) output[b * H + u] = 0;
       }
     }
     const T* last = pass.states + layer.steps * layer.depth * S * H * P;
-    for (int s = 0; s < S; ++s) {
-      lanes_to_rows(last + s * H * P, layer.batch, H, P, pass.final_state + s * layer.batch * H, units);
+    for (int s = 0; s < S; ++s) lanes_to_rows(last + s * H * P, B, H, P, pass.final_state + s * B * H, units);
+  }
+
+  // The input's share of the gates of a tile's steps: W x + b, lanes of a row side by side.
+  static void project(const ForwardPass<T>& pass, int64_t tile, Range chunks, ChunkSums<T>& sums) {
+    const Layer<T>& layer = pass.layer;
+    const PanelPlan& plan = layer.input_panels.plan;
+    const int64_t H = layer.hidden, L = layer.tiling.lanes;
+    const T* x = pass.input_tiles + tile * layer.input_size * L;
+    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+      const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+      for_slabs<T>(layer.tiling.lanes_in(tile), [&](const Slab& slab) {
+        multiply_chunk(layer.input_panels, chunk, x, slab, sums);
+        for (int64_t at = 0; at < slab.width<T>(); at += kWidth<T>) {
+          const LanePlace place = sums.place(slab, at);
+          for (int64_t i = 0; i < G * count; ++i) {
+            const int64_t row = i / count * H + first + i % count;
+            Vector<T, kWidth<T>> v = load<T, kWidth<T>>(sums.numbers + place.offset + i * place.stride);
+            if (layer.input_bias) v += layer.input_bias[row];
+            store<T, kWidth<T>>(pass.projected_tile + row * L + slab.first + at, v);
+          }
+        }
+      });
     }
   }
 
-  static void forward_units(const ForwardPass<T>& pass, int64_t step, int64_t d, const T* projected, Range units) {
+  static void forward_chunk(const ForwardPass<T>& pass, int64_t step, int64_t d, const T* projected, int64_t chunk,
+                            ChunkSums<T>& sums) {
     const Layer<T>& layer = pass.layer;
+    const PanelPlan& plan = layer.recurrent_panels[d].plan;
     const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
     const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
+    const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
     const T* state = pass.states + step * S * H * P;
     const T* start = pass.states + t * layer.depth * S * H * P;
-    const T* operand = pass.operand ? pass.operand + step % 2 * H * P : state;
+    const T* operand = pass.operand + step % 2 * H * stored;
     T* next = pass.states + (step + 1) * S * H * P;
-    T* next_operand = pass.operand ? pass.operand + (step + 1) % 2 * H * P : nullptr;
+    T* next_operand = pass.operand + (step + 1) % 2 * H * stored;
     const bool mixes = layer.hold && d == layer.depth - 1;
     T* activation = pass.activations + step * A * H * P;
-    alignas(64) T sums[G][kSlice];
-    for (int64_t u = units.begin; u < units.end; ++u) {
-      for (int64_t slice = 0; slice < most; slice += kSlice) {
-        const int64_t width = most - slice < kSlice ? most - slice : kSlice;
-        for (int g = 0; g < G; ++g) {
-          multiply<T>(layer.recurrent_weight[d], g * H + u, operand + slice, P, width, sums[g]);
-        }
-        for_lanes<T>(width, [&]<int N>(int64_t at) {
-          using V = Vector<T, N>;
-          const int64_t lane = slice + at;
+    int64_t done = 0;
+    for_slabs<T>(most, [&](const Slab& used) {
+      const Slab slab = slab_at<T>(used.first, P);
+      multiply_chunk(layer.recurrent_panels[d], chunk, operand, slab, sums);
+      const int64_t end = used.first + kSlabLanes<T>;
+      done = end < P ? end : P;
+      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) {
+        using V = Vector<T, N>;
+        const int64_t lane = slab.first + at;
+        const LanePlace sum = sums.place(slab, at), to = lane_place<T>(lane, P, H);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t u = first + i;
           V recurrent[G], input[G], before[S], active[A], after[S];
           for (int g = 0; g < G; ++g) {
             const int64_t row = g * H + u;
-            recurrent[g] = load<T, N>(sums[g] + at);
+            recurrent[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
             if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
             input[g] = projected ? load_lanes<T, N>(projected + row * L, lane, B) : V{};
-            if (projected && layer.input_bias) input[g] += layer.input_bias[row];
           }
           for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
           Cell::forward(recurrent, input, before, active, after);
@@ -174,21 +229,23 @@ struct Recurrent {
             if (layer.batch_sizes) keep_from<T, N>(after[s], before[s], lane, moving);
             store<T, N>(next + at_state, after[s]);
           }
-          if (next_operand) {
-            store<T, N>(next_operand + u * P + lane, after[0] * load<T, N>(layer.scale_lanes + u * P + lane));
-          }
-        });
-      }
-      for (int64_t lane = most; lane < P; ++lane) {
-        for (int a = 0; a < A; ++a) activation[(a * H + u) * P + lane] = 0;
-        for (int s = 0; s < S; ++s) next[(s * H + u) * P + lane] = state[(s * H + u) * P + lane];
-        if (next_operand) next_operand[u * P + lane] = operand[u * P + lane];
+          if (layer.state_scale) after[0] *= load<T, N>(layer.scale_lanes + u * P + lane);
+          store<T, N>(next_operand + to.offset + u * to.stride, after[0]);
+        }
+      });
+    });
+    for (int64_t lane = done; lane < P; lane += 4) {  // nothing moves here
+      const LanePlace place = lane_place<T>(lane, P, H);
+      for (int64_t u = first; u < first + count; ++u) {
+        for (int a = 0; a < A; ++a) store<T, 4>(activation + (a * H + u) * P + lane, Vector<T, 4>{});
+        for (int s = 0; s < S; ++s) {
+          store<T, 4>(next + (s * H + u) * P + lane, load<T, 4>(state + (s * H + u) * P + lane));
+        }
+        const int64_t at = place.offset + u * place.stride;
+        store<T, 4>(next_operand + at, load<T, 4>(operand + at));
       }
     }
   }
-
-  // Lanes that time step t computes: its moving items, to the next multiple of 4.
-  static int64_t lanes_of(const Layer<T>& layer, int64_t t) { return (layer.moving(t) + 3) / 4 * 4; }
 
   static void load_hold(const Layer<T>& layer, int64_t t, Range units) {
     if (!layer.hold) return;
@@ -208,10 +265,18 @@ struct Recurrent {
 
   static void backward(const BackwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
-    const Range units = owned_units(layer, worker);
-
-    for (int64_t d = 0; d < layer.depth; ++d) gather_columns(layer.recurrent_weight[d], units.begin, units.end);
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const PanelPlan& plan = layer.recurrent_panels[0].plan;
+    const int64_t most_columns = H > layer.input_size ? H : layer.input_size;
+    int32_t* before = pass.scratch + worker.index * (most_columns + 1 + G * H);
+    int32_t* next = before + most_columns + 1;
+    count_columns(layer.recurrent_weight[0].pattern, before);
+    const Range chunks = share_chunks(worker, plan, before);
+    const Range units = units_of(plan, chunks);
+    for (int64_t d = 0; d < layer.depth; ++d) {
+      if (d > 0) count_columns(layer.recurrent_weight[d].pattern, before);
+      pack_columns(layer.recurrent_weight[d], layer.recurrent_panels[d], before, next, chunks);
+    }
     for (int s = 0; s < S; ++s) {
       T* carry = pass.carry + s * H * P;
       if (pass.grad_final) {
@@ -221,28 +286,19 @@ struct Recurrent {
       }
     }
     load_scale(layer, units);
-    prepare_tiles(pass, worker, units);
+    prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
+    clear_tile_ends(pass, units);
     add_grad_output(pass, layer.steps - 1, units);
 
+    ChunkSums<T> sums;
     for (int64_t step = layer.steps * layer.depth - 1; step >= 0; --step) {
       const int64_t t = step / layer.depth, d = step % layer.depth;
-      const int64_t most = lanes_of(layer, t);
-      T* gates = pass.step_gates + (step % 2) * G * H * P;
+      T* gates = pass.step_gates + (step % 2) * G * H * padded_lanes(P);
       if (d == layer.depth - 1) load_hold(layer, t, units);
       backward_units(pass, step, gates, units);
       wait_for_team(worker);
-      alignas(64) T sums[kSlice];
-      for (int64_t u = units.begin; u < units.end; ++u) {
-        for (int64_t slice = 0; slice < most; slice += kSlice) {
-          const int64_t width = most - slice < kSlice ? most - slice : kSlice;
-          multiply_transposed<T>(layer.recurrent_weight[d], u, gates + slice, P, width, sums);
-          T* carry = pass.carry + u * P + slice;
-          if (layer.state_scale) {
-            const T* scale = layer.scale_lanes + u * P + slice;
-            for (int64_t lane = 0; lane < width; ++lane) sums[lane] *= scale[lane];
-          }
-          for (int64_t lane = 0; lane < width; ++lane) carry[lane] += sums[lane];
-        }
+      for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        carry_chunk(pass, gates, layer.recurrent_panels[d], chunk, lanes_of(layer, t), sums);
       }
       if (d == 0 && t > 0) add_grad_output(pass, t - 1, units);
     }
@@ -252,45 +308,56 @@ struct Recurrent {
     wait_for_team(worker);
 
     bias_gradients(pass, units);
-    weight_gradient(pass, layer.input_weight, pass.input_gate_tiles, pass.input_tiles, pass.grad_input_weight, units);
+    weight_gradient(pass, layer.input_weight, pass.input_sampled, pass.input_gate_tiles, pass.input_tiles,
+                    pass.grad_input_weight, units);
     for (int64_t d = 0; d < layer.depth; ++d) {
-      const int64_t tile_rows = layer.tiling.tiles * L;
-      weight_gradient(pass, layer.recurrent_weight[d], pass.gate_tiles + d * tile_rows * G * H,
-                      pass.state_tiles + d * tile_rows * H, pass.grad_recurrent_weight[d], units);
+      const int64_t all_lanes = layer.tiling.tiles * layer.tiling.lanes;
+      weight_gradient(pass, layer.recurrent_weight[d], pass.recurrent_sampled, pass.gate_tiles + d * all_lanes * G * H,
+                      pass.state_tiles + d * all_lanes * H, pass.grad_recurrent_weight[d], units);
     }
-    if (pass.grad_input) input_gradient(pass, worker);
+    if (pass.grad_input) {
+      count_columns(layer.input_weight.pattern, before);
+      const Range columns = share_chunks(worker, layer.input_panels.plan, before);
+      pack_columns(layer.input_weight, layer.input_panels, before, next, columns);
+      multiply_tiles<T>(layer.input_panels, columns, layer.tiling, pass.input_gate_tiles, nullptr, pass.grad_input);
+    }
   }
 
-  // Lanes of what the weight gradients multiply: inputs, and the states that entered each recurrent product.
-  static void prepare_tiles(const BackwardPass<T>& pass, const Worker& worker, Range units) {
+  // The gradient of the state through the recurrent product: carry[0] += scale * Rᵀ gates.
+  static void carry_chunk(const BackwardPass<T>& pass, const T* gates, const PanelMatrix<T>& matrix, int64_t chunk,
+                          int64_t most, ChunkSums<T>& sums) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
-    const Range own_tiles = share(worker, layer.tiling.tiles);
-    sequence_to_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, own_tiles.begin, own_tiles.end);
-    for (int64_t d = 0; d < layer.depth; ++d) {
-      for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-        T* states = pass.state_tiles + (d * layer.tiling.tiles + tile) * H * L;
-        T* gates = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L;
-        const int64_t first = tile * layer.tiling.steps_per_tile;
-        for (int64_t u = units.begin; u < units.end; ++u) {
-          for (int64_t j = 0; j < layer.tiling.steps_per_tile; ++j) {
-            const int64_t t = first + j;
-            if (t >= layer.steps) break;
-            const T* state = pass.states + (t * layer.depth + d) * S * H * P + u * P;
-            for (int64_t b = 0; b < B; ++b) states[u * L + j * B + b] = state[b];
-            if (layer.state_scale) {
-              for (int64_t b = 0; b < B; ++b) states[u * L + j * B + b] *= layer.scale_lanes[u * P + b];
-            }
-          }
-          const int64_t left = layer.steps - first;
-          const int64_t used = (left < layer.tiling.steps_per_tile ? left : layer.tiling.steps_per_tile) * B;
-          for (int64_t lane = used; lane < L; ++lane) {
-            states[u * L + lane] = 0;
-            for (int g = 0; g < G; ++g) gates[(g * H + u) * L + lane] = 0;
-            if (Cell::kSeparateInput && d == 0) {
-              T* input_gates = pass.input_gate_tiles + tile * G * H * L;
-              for (int g = 0; g < G; ++g) input_gates[(g * H + u) * L + lane] = 0;
-            }
+    const int64_t P = layer.lanes, first = chunk * matrix.plan.chunk_units, count = matrix.plan.units_in(chunk);
+    for_slabs<T>(most, [&](const Slab& used) {
+      const Slab slab = slab_at<T>(used.first, P);
+      multiply_chunk(matrix, chunk, gates, slab, sums);
+      const int64_t left = P - slab.first;
+      for_lanes<T>(left < kSlabLanes<T> ? left : kSlabLanes<T>, [&]<int N>(int64_t at) {
+        const LanePlace sum = sums.place(slab, at);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t to = (first + i) * P + slab.first + at;
+          Vector<T, N> v = load<T, N>(sums.numbers + sum.offset + i * sum.stride);
+          if (layer.state_scale) v *= load<T, N>(layer.scale_lanes + to);
+          store<T, N>(pass.carry + to, load<T, N>(pass.carry + to) + v);
+        }
+      });
+    });
+  }
+
+  // What the weight gradients multiply lies in tiles; the lanes that no step fills are zero.
+  static void clear_tile_ends(const BackwardPass<T>& pass, Range units) {
+    const Layer<T>& layer = pass.layer;
+    const int64_t H = layer.hidden, L = layer.tiling.lanes;
+    for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
+      const int64_t used = layer.tiling.used(tile), lanes = layer.tiling.lanes_in(tile);
+      for (int64_t d = 0; d < layer.depth; ++d) {
+        const int64_t at = d * layer.tiling.tiles + tile;
+        clear_lanes(pass.state_tiles + at * H * L, H, lanes, used, lanes, units);
+        for (int g = 0; g < G; ++g) {
+          const Range rows{g * H + units.begin, g * H + units.end};
+          clear_lanes(pass.gate_tiles + at * G * H * L, G * H, lanes, used, lanes, rows);
+          if (Cell::kSeparateInput && d == 0) {
+            clear_lanes(pass.input_gate_tiles + tile * G * H * L, G * H, lanes, used, lanes, rows);
           }
         }
       }
@@ -306,21 +373,31 @@ struct Recurrent {
     }
   }
 
+  // The pointwise part of a micro-step, and its gates and operand into the tiles.
   static void backward_units(const BackwardPass<T>& pass, int64_t step, T* gates, Range units) {
+    constexpr int64_t kBlock = 32;  // units whose numbers stay in the first-level cache
+    for (int64_t u = units.begin; u < units.end; u += kBlock) {
+      backward_block(pass, step, gates, {u, u + kBlock < units.end ? u + kBlock : units.end});
+    }
+  }
+
+  static void backward_block(const BackwardPass<T>& pass, int64_t step, T* gates, Range units) {
     const Layer<T>& layer = pass.layer;
     const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
     const int64_t t = step / layer.depth, d = step % layer.depth;
-    const int64_t tile = t / layer.tiling.steps_per_tile;
-    const int64_t first_lane = t % layer.tiling.steps_per_tile * B;
-    const int64_t moving = layer.moving(t);
+    const int64_t tile = t / layer.tiling.steps_per_tile, lanes = layer.tiling.lanes_in(tile);
+    const int64_t first_lane = t % layer.tiling.steps_per_tile * B, moving = layer.moving(t);
     const bool mixes = layer.hold && d == layer.depth - 1, begins = layer.hold && d == 0;
     const T* activation = pass.activations + step * A * H * P;
     const T* state = pass.states + step * S * H * P;
-    T* gate_tile = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L + first_lane;
-    T* input_gate_tile = pass.input_gate_tiles + tile * G * H * L + first_lane;
-    for (int64_t u = units.begin; u < units.end; ++u) {
-      for_lanes<T>(P, [&]<int N>(int64_t lane) {
-        using V = Vector<T, N>;
+    // Where the input's gradients are others than the recurrent ones, they go straight to their tile.
+    T* gate_tile = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L;
+    T* input_gate_tile = pass.input_gate_tiles + tile * G * H * L;
+    T* state_tile = pass.state_tiles + (d * layer.tiling.tiles + tile) * H * L;
+    for_lanes<T>(P, [&]<int N>(int64_t lane) {
+      using V = Vector<T, N>;
+      const LanePlace to = lane_place<T>(lane, P, G * H);
+      for (int64_t u = units.begin; u < units.end; ++u) {
         V active[A], before[S], grad_next[S], kept[S], recurrent[G], input[G]{}, grad_before[S];
         for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
         for (int s = 0; s < S; ++s) {
@@ -346,13 +423,27 @@ struct Recurrent {
             keep_from<T, N>(recurrent[g], V{}, lane, moving);
             keep_from<T, N>(input[g], V{}, lane, moving);
           }
-          store<T, N>(gates + row * P + lane, recurrent[g]);
-          if (lane < B) store_lanes<T, N>(gate_tile + row * L, lane, B, recurrent[g]);
-          if (Cell::kSeparateInput && d == 0 && lane < B) {
-            store_lanes<T, N>(input_gate_tile + row * L, lane, B, input[g]);
+          store<T, N>(gates + to.offset + row * to.stride, recurrent[g]);
+          if (Cell::kSeparateInput && d == 0) {
+            for (int i = 0; i < N && lane + i < B; ++i) {
+              const LanePlace out = lane_place<T>(first_lane + lane + i, lanes, G * H);
+              input_gate_tile[out.offset + row * out.stride] = input[g][i];
+            }
           }
         }
-      });
+      }
+    });
+    for (int g = 0; g < G; ++g) {
+      const auto from = [&](int64_t lane) { return lane_place<T>(lane, P, G * H); };
+      step_to_tile(gates, from, B, {g * H + units.begin, g * H + units.end}, gate_tile, G * H, lanes, first_lane);
+    }
+    const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
+    step_to_tile(state, from, B, units, state_tile, H, lanes, first_lane);
+    for (int64_t b = 0; layer.state_scale && b < B; ++b) {
+      const LanePlace place = lane_place<T>(first_lane + b, lanes, H);
+      for (int64_t u = units.begin; u < units.end; ++u) {
+        state_tile[place.offset + u * place.stride] *= layer.scale_lanes[u * P + b];
+      }
     }
   }
 
@@ -361,7 +452,11 @@ struct Recurrent {
     const int64_t H = layer.hidden, L = layer.tiling.lanes;
     const auto sum = [&](const T* tiles, T* out) {
       for (int g = 0; g < G; ++g) {
-        sum_rows(layer.tiling, tiles, G * H, out, {g * H + units.begin, g * H + units.end});
+        const Range rows{g * H + units.begin, g * H + units.end};
+        for (int64_t row = rows.begin; row < rows.end; ++row) out[row] = 0;
+        for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
+          add_row_sums(tiles + tile * G * H * L, G * H, layer.tiling.lanes_in(tile), out, rows);
+        }
       }
     };
     if (pass.grad_input_bias) sum(pass.input_gate_tiles, pass.grad_input_bias);
@@ -372,36 +467,20 @@ struct Recurrent {
     }
   }
 
-  static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const T* gate_tiles,
-                              const T* operand, T* grad, Range units) {
+  static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const SampledPanels& sampled,
+                              const T* gate_tiles, const T* operand, T* grad, Range units) {
     const Layer<T>& layer = pass.layer;
     const int64_t H = layer.hidden, L = layer.tiling.lanes;
-    const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient ? pass.every_column : nullptr};
+    const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient, sampled};
     for (int g = 0; g < G; ++g) gradient.start(g * H + units.begin, g * H + units.end);
     for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
       const T* gates = gate_tiles + tile * G * H * L;
       const T* x = operand + tile * matrix.pattern.columns * L;
-      for (int g = 0; g < G; ++g) gradient.add_tile(gates, x, L, g * H + units.begin, g * H + units.end);
-    }
-    for (int g = 0; g < G; ++g) gradient.finish(g * H + units.begin, g * H + units.end);
-  }
-
-  static void input_gradient(const BackwardPass<T>& pass, const Worker& worker) {
-    const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes;
-    const Range columns = share_by_cost(worker, layer.input_size, layer.input_weight.pattern.column_offsets, 1);
-    gather_columns(layer.input_weight, columns.begin, columns.end);
-    alignas(64) T sums[kSlice];
-    for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-      const T* gates = pass.input_gate_tiles + tile * G * H * L;
-      for (int64_t column = columns.begin; column < columns.end; ++column) {
-        for (int64_t slice = 0; slice < L; slice += kSlice) {
-          const int64_t width = L - slice < kSlice ? L - slice : kSlice;
-          multiply_transposed<T>(layer.input_weight, column, gates + slice, L, width, sums);
-          lanes_to_sequence(layer.tiling, tile, slice, width, sums, layer.input_size, column, pass.grad_input);
-        }
+      for (int g = 0; g < G; ++g) {
+        gradient.add_tile(gates, x, layer.tiling.lanes_in(tile), g * H + units.begin, g * H + units.end);
       }
     }
+    for (int g = 0; g < G; ++g) gradient.finish(g * H + units.begin, g * H + units.end);
   }
 
   // ---------------------------------------------------------------------------------------------------- tangent

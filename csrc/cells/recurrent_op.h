@@ -19,7 +19,7 @@
 
 #include "cells/recurrence.h"
 #include "sparsity/lane_tiles.h"
-#include "sparsity/prepare_matrix.h"
+#include "sparsity/prepare_panels.h"
 
 namespace lsh {
 
@@ -47,6 +47,7 @@ struct RecurrentOp {
   struct Prepared {
     Layer<T> layer;
     std::vector<SparseMatrix<T>> recurrent;
+    std::vector<PanelMatrix<T>> panels;
     Tensors kept;
   };
 
@@ -61,7 +62,7 @@ struct RecurrentOp {
 
   template <class T>
   static Prepared<T> prepare(const Table& cell, const LayerSizes& n, const Tensor& reference,
-                             const LayerTensors& tensors, bool by_columns) {
+                             const LayerTensors& tensors) {
     Prepared<T> prepared{};
     Layer<T>& layer = prepared.layer;
     layer.steps = n.steps;
@@ -74,12 +75,12 @@ struct RecurrentOp {
     const int64_t rows = cell.gates * n.hidden;
     if (tensors.weight_ih) {
       layer.input_weight = prepare_matrix<T, Backend>(*tensors.weight_ih, *tensors.pattern_ih, rows, n.input_size,
-                                                      reference, "weight_ih", "pattern_ih", by_columns, prepared.kept);
+                                                      reference, "weight_ih", "pattern_ih", prepared.kept);
     }
     for (int64_t d = 0; d < n.depth; ++d) {
       prepared.recurrent.push_back(prepare_matrix<T, Backend>(tensors.weight_hh[d], tensors.pattern_hh[d], rows,
                                                               n.hidden, reference, "weight_hh", "pattern_hh",
-                                                              by_columns, prepared.kept));
+                                                              prepared.kept));
     }
     layer.recurrent_weight = prepared.recurrent.data();
     layer.input_bias = optional_operand<T>(tensors.bias_ih, {rows}, reference, "bias_ih");
@@ -90,6 +91,21 @@ struct RecurrentOp {
     if (layer.hold) layer.hold_lanes = workspace<T>(reference, prepared.kept, {cell.states, n.hidden, n.lanes});
     if (layer.state_scale) layer.scale_lanes = workspace<T>(reference, prepared.kept, {n.hidden, n.lanes});
     return prepared;
+  }
+
+  // Room for the matrices as the CPU's products read them.
+  template <class T>
+  static void prepare_panels(const Table& cell, const LayerSizes& n, Prepared<T>& prepared, Layer<T>& layer,
+                             const Tensor& like, bool by_columns, bool with_input) {
+    if constexpr (Backend::kReadsPatterns) {
+      const auto panels = [&](const SparseMatrix<T>& matrix, int64_t lanes) {
+        return by_columns ? panels_by_columns(matrix, lanes, like, prepared.kept)
+                          : panels_by_rows(matrix, cell.gates, lanes, like, prepared.kept);
+      };
+      if (with_input) layer.input_panels = panels(layer.input_weight, layer.tiling.lanes);
+      for (int64_t d = 0; d < n.depth; ++d) prepared.panels.push_back(panels(layer.recurrent_weight[d], n.lanes));
+      layer.recurrent_panels = prepared.panels.data();
+    }
   }
 
   // Sizes from the tensors that every pass has; throws where they contradict each other.
@@ -130,7 +146,7 @@ struct RecurrentOp {
     const int64_t rows = cell.gates * n.hidden;
     check_shape(state, {cell.states, n.batch, n.hidden}, "state");
     check_operand(state, input, "state", "input");
-    Prepared<T> prepared = prepare<T>(cell, n, input, tensors, false);
+    Prepared<T> prepared = prepare<T>(cell, n, input, tensors);
     Tensor output = empty_like(input, {n.steps, n.batch, n.hidden});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
     Tensor activations = empty_like(input, {n.steps * n.depth, cell.activations, n.hidden, n.lanes});
@@ -146,7 +162,8 @@ struct RecurrentOp {
     const LaneTiles& tiling = pass.layer.tiling;
     pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
     pass.projected_tile = workspace<T>(input, prepared.kept, {rows, tiling.lanes});
-    if (pass.layer.state_scale) pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, n.lanes});
+    prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
+    pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
     if (n.batch > 0) Backend::run(cell, pass, input);
     return {output, final_state, activations, states};
   }
@@ -170,7 +187,7 @@ struct RecurrentOp {
     const LayerSizes n = sizes(cell, input.size(0), input.size(1), states.size(2), input.size(2), tensors);
     const int64_t rows = cell.gates * n.hidden;
     check_trajectory(cell, n, activations, states, input);
-    Prepared<T> prepared = prepare<T>(cell, n, input, tensors, true);
+    Prepared<T> prepared = prepare<T>(cell, n, input, tensors);
     BackwardPass<T> pass{};
     pass.layer = prepared.layer;
     pass.input = static_cast<const T*>(input.const_data_ptr());
@@ -199,7 +216,7 @@ struct RecurrentOp {
 
     const LaneTiles& tiling = pass.layer.tiling;
     Tensors& kept = prepared.kept;
-    pass.step_gates = workspace<T>(input, kept, {2, rows, n.lanes});
+    pass.step_gates = workspace<T>(input, kept, {2, rows, padded_lanes(n.lanes)});
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
@@ -208,10 +225,11 @@ struct RecurrentOp {
     const int64_t all_lanes = std::max(tiling.tiles * tiling.lanes, n.steps * n.lanes);
     pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, all_lanes});
     pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, all_lanes}) : pass.gate_tiles;
-    Tensor columns;
-    if (dense_gradient) {
-      columns = Backend::counting(std::max(n.input_size, n.hidden), *tensors.pattern_ih);
-      pass.every_column = columns.const_data_ptr<int32_t>();
+    prepare_panels<T>(cell, n, prepared, pass.layer, input, true, input_gradient);
+    if constexpr (Backend::kReadsPatterns) {
+      pass.input_sampled = sampled_panels(pass.layer.input_weight, dense_gradient, input, kept);
+      pass.recurrent_sampled = sampled_panels(pass.layer.recurrent_weight[0], dense_gradient, input, kept);
+      pass.scratch = integers(input, kept, Backend::team_size() * (std::max(n.input_size, n.hidden) + 1 + rows));
     }
     if (n.batch > 0) {
       Backend::run(cell, pass, input);
@@ -238,7 +256,7 @@ struct RecurrentOp {
     STD_TORCH_CHECK(!input_tangent || (tensors.weight_ih && tensors.pattern_ih),
                     "input_tangent must come with weight_ih and pattern_ih, got it alone");
     if (!input_tangent) tensors.weight_ih = std::nullopt;
-    Prepared<T> prepared = prepare<T>(cell, n, tangent, tensors, false);
+    Prepared<T> prepared = prepare<T>(cell, n, tangent, tensors);
     TangentPass<T> pass{};
     pass.layer = prepared.layer;
     pass.vectors = vectors;

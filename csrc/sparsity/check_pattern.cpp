@@ -83,32 +83,6 @@ PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns
   return found;
 }
 
-void check_pattern_columns(const PatternView& pattern, const char* name) {
-  STD_TORCH_CHECK(offsets_hold(pattern.column_offsets, pattern.columns, pattern.non_zeros), name,
-                  " must have column offsets that ascend from 0 to ", pattern.non_zeros);
-  std::atomic<bool> rows_good{true}, sources_good{true};
-  run_team(workers_for(pattern), [&](const Worker& worker) {
-    const Range c = share(worker, pattern.columns);
-    if (!indices_hold(pattern.column_offsets, pattern.row_of, c.begin, c.end, pattern.rows)) {
-      rows_good = false;
-      return;  // these rows may point anywhere, so they are not followed
-    }
-    bool good = true;
-    for (int64_t column = c.begin; column < c.end; ++column) {
-      for (int64_t k = pattern.column_offsets[column]; k < pattern.column_offsets[column + 1]; ++k) {
-        const int32_t source = pattern.source[k];
-        const int32_t row = pattern.row_of[k];
-        good &= source >= pattern.row_offsets[row] && source < pattern.row_offsets[row + 1] &&
-                pattern.column_of[source] == column;
-      }
-    }
-    if (!good) sources_good = false;
-  });
-  STD_TORCH_CHECK(rows_good, name, " must have rows that ascend without repeats within each column, all in [0, ",
-                  pattern.rows, ")");
-  STD_TORCH_CHECK(sources_good, name, " must have sources that lead from column order back to the same entries");
-}
-
 PatternView device_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
   const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
   return view(pattern.const_data_ptr<int32_t>(), rows, columns, capacity);

@@ -12,20 +12,12 @@ namespace lsh {
 struct CpuPatterns {
   static constexpr bool kReadsPatterns = true;
 
-  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool) {
+  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
     return checked_pattern(pattern, rows, columns, name);
   }
 
   // Workers that a team has at most.
   static int64_t team_size() { return torch::stable::get_num_threads(); }
-
-  // 0, 1, 2, … as int32 on the device of `like`.
-  static Tensor counting(int64_t count, const Tensor& like) {
-    Tensor numbers = torch::stable::new_empty(like, {count}, ScalarType::Int);
-    int32_t* data = numbers.mutable_data_ptr<int32_t>();
-    for (int64_t i = 0; i < count; ++i) data[i] = int32_t(i);
-    return numbers;
-  }
 };
 
 }  // namespace lsh

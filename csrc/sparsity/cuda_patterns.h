@@ -27,12 +27,9 @@ inline void check_launch(cudaError_t error) {
 struct CudaPatterns {
   static constexpr bool kReadsPatterns = false;
 
-  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name, bool) {
+  static PatternView view(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
     return device_pattern(pattern, rows, columns, name);
   }
-
-  // Device kernels count columns themselves; they need no list.
-  static Tensor counting(int64_t, const Tensor& like) { return torch::stable::new_empty(like, {1}, ScalarType::Int); }
 };
 
 }  // namespace lsh

@@ -18,11 +18,12 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
-// Four rows of sums of a slab fill the registers that there are: 32, or 16 below AVX-512.
-constexpr int kSlabVectors = kVectorBytes == 64 ? 2 : 3;
+// Four rows of sums of a slab fill the registers that there are: 32, or 16 below AVX-512. Always a multiple of 4 lanes.
+template <class T>
+constexpr int kSlabVectors = kVectorBytes == 64 || kWidth<T> == 2 ? 2 : 3;
 
 template <class T>
-constexpr int kSlabLanes = kSlabVectors * kWidth<T>;
+constexpr int kSlabLanes = kSlabVectors<T> * kWidth<T>;
 
 struct Slab {
   int64_t first;  // lane
@@ -41,7 +42,7 @@ LSH_INLINE Slab slab_at(int64_t first, int64_t lanes) {
   constexpr int W = kWidth<T>;
   constexpr int kWidestTail = W > 4 ? W / 2 : 0;
   const int64_t left = lanes - first;
-  if (left >= kSlabLanes<T>) return {first, kSlabVectors, 0};
+  if (left >= kSlabLanes<T>) return {first, kSlabVectors<T>, 0};
   const int full = int(left / W), rest = int(left % W);
   return rest > kWidestTail ? Slab{first, full + 1, 0} : Slab{first, full, rest};
 }

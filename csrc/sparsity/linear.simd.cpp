@@ -1,43 +1,11 @@
 // The sparse linear layer at one SIMD level: chunks of the weight's rows against slabs of inputs.
 #include "sparsity/linear.h"
-#include "sparsity/panels.simd.h"
-#include "sparsity/sample.simd.h"
+#include "sparsity/gradient.simd.h"
+#include "sparsity/tiles.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
 namespace {
-
-// Rows of the product of the matrix's chunks with all tiles, written to columns of a row-major (N, plan.units) matrix.
-template <class T>
-void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const LaneTiles& tiling, const T* tiles, const T* bias,
-                    T* out) {
-  const PanelPlan& plan = matrix.plan;
-  ChunkSums<T> sums;
-  for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
-    const T* x = tiles + tile * plan.columns * tiling.lanes;
-    const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile);
-    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
-      const int64_t first = chunk * plan.chunk_units;
-      for_slabs<T>(lanes, [&](const Slab& slab) {
-        multiply_chunk(matrix, chunk, x, slab, sums);
-        for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += kWidth<T>) {
-          const int64_t lane = slab.first + at;
-          lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), used - lane,
-                        bias ? bias + first : nullptr, plan.units,
-                        out + (tiling.first_step(tile) * tiling.batch + lane) * plan.units + first);
-        }
-      });
-    }
-  }
-}
-
-template <class T>
-void prepare_tiles(const LaneTiles& tiling, int64_t channels, const T* sequence, T* tiles, const Worker& worker) {
-  const Range own = share(worker, tiling.tiles);
-  for (int64_t tile = own.begin; tile < own.end; ++tile) {
-    sequence_to_tile(tiling, tile, channels, sequence, tiles + tile * channels * tiling.lanes);
-  }
-}
 
 template <class T>
 void forward(const LinearForward<T>& pass, const Worker& worker) {

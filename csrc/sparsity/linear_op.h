@@ -17,8 +17,7 @@ struct LinearOp {
                            int64_t rows) {
     Tensors kept;
     LinearForward<T> pass{};
-    pass.weight =
-        prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", false, kept);
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", kept);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.input = static_cast<const T*>(input.const_data_ptr());
     if (bias) {
@@ -52,7 +51,7 @@ struct LinearOp {
     check_operand(grad_output, input, "grad_output", "input");
     Tensors kept;
     LinearBackward<T> pass{};
-    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, columns, input, "weight", "pattern", true, kept);
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, columns, input, "weight", "pattern", kept);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.grad_output = static_cast<const T*>(grad_output.const_data_ptr());
     pass.input = static_cast<const T*>(input.const_data_ptr());

@@ -13,7 +13,6 @@ struct SparseMatrix {
   bool packed;
   T* row_workspace;     // (N): where a dense weight's values are gathered in row order
   const T* row_values;  // `weight` when packed, else row_workspace
-  T* column_values;     // workspace (N): values in column order, or null where no product by columns is made
 };
 
 }  // namespace lsh

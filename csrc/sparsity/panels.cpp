@@ -13,7 +13,10 @@ PanelPlan plan_panels(int64_t units, int64_t gates, int64_t columns, int64_t lan
   plan.units = units;
   plan.gates = gates;
   plan.columns = columns;
-  plan.chunk_units = std::max<int64_t>(1, kChunkRows / gates);
+  // As few chunks as there can be, but enough of equal size for a few workers to share them evenly.
+  const int64_t most = std::max<int64_t>(1, kChunkRows / gates), fewest = (units + most - 1) / most;
+  const int64_t wished = fewest < 4 ? fewest : (fewest + 3) / 4 * 4;
+  plan.chunk_units = std::clamp<int64_t>((units + wished - 1) / std::max<int64_t>(wished, 1), 1, most);
   plan.chunks = (units + plan.chunk_units - 1) / plan.chunk_units;
   plan.panels = std::max<int64_t>(1, (columns + widest - 1) / widest);
   plan.panel_columns = (columns + plan.panels - 1) / plan.panels;

@@ -14,6 +14,7 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
+constexpr int64_t kAhead = 2048;  // bytes of values asked for before they are needed, when they come from far away
 constexpr int kUnusedSlot = int(kChunkRows);  // the row of sums that nobody reads
 
 // Rows 0 … rows - 1 in the order of descending counts, ties in ascending order. Returns nothing of rows without any.
@@ -213,12 +214,20 @@ LSH_INLINE void multiply_group(const T* value, const uint16_t* offset, int64_t c
   const char* tail_rows = reinterpret_cast<const char*>(tail);
   for (int64_t k = 0; k < count; ++k) {
     constexpr int N = M > 0 ? W : Q;
-    const Vector<T, N> values = load_fours<T, N>(value + 4 * k);
+    Vector<T, N> values{};
+    if constexpr (N >= 4) values = load_fours<T, N>(value + 4 * k);
+    __builtin_prefetch(reinterpret_cast<const char*>(value + 4 * k) + kAhead);
+    __builtin_prefetch(reinterpret_cast<const char*>(offset + 4 * k) + kAhead / 2);
     uint64_t offsets;
     __builtin_memcpy(&offsets, offset + 4 * k, 8);
     const auto row = [&]<int R>() __attribute__((always_inline)) {
       const uint64_t at = R == 3 ? offsets >> 48 : offsets >> (16 * R) & 0xffff;
-      const Vector<T, N> v = repeat_one<R>(values, std::make_integer_sequence<int, N>());
+      Vector<T, N> v;
+      if constexpr (N >= 4) {
+        v = repeat_one<R>(values, std::make_integer_sequence<int, N>());
+      } else {
+        v = splat<T, N>(value[4 * k + R]);
+      }
       if constexpr (M > 0) {
         const T* x = reinterpret_cast<const T*>(full_rows + at * (M * W * sizeof(T) / 8));
         for (int m = 0; m < M; ++m) sums[R][m] += v * load<T, W>(x + m * W);
@@ -305,7 +314,7 @@ static void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T*
       case 2:
         return multiply_chunk_slab<T, 2, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
       default:
-        if constexpr (kSlabVectors > 2) {
+        if constexpr (kSlabVectors<T> > 2) {
           return multiply_chunk_slab<T, 3, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
         }
     }

@@ -5,7 +5,7 @@
 //   header          8 numbers: mark, version, rows R, columns C, non-zeros N, capacity, 0, 0
 //   row_offsets     R + 1     the non-zeros of row r are row_offsets[r] … row_offsets[r + 1] - 1
 //   columns         capacity  their columns, ascending within a row
-//   column_offsets  C + 1     the same matrix by columns
+//   column_offsets  C + 1     the same matrix by columns; for devices, the CPU turns the matrix itself
 //   rows            capacity  ascending within a column
 //   sources         capacity  where the k-th non-zero in column order stands in row order
 //

@@ -37,15 +37,14 @@ inline const Tensor& check_operand(const Tensor& tensor, const Tensor& reference
   return tensor;
 }
 
-// A weight, dense (R, C) or packed (N), with its pattern. `by_columns` when products by columns will be made.
+// A weight, dense (R, C) or packed (N), with its pattern.
 template <class T, class Backend>
 SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns,
-                               const Tensor& reference, const char* name, const char* pattern_name, bool by_columns,
-                               Tensors& kept) {
+                               const Tensor& reference, const char* name, const char* pattern_name, Tensors& kept) {
   check_operand(weight, reference, name, "input");
   STD_TORCH_CHECK(pattern.device() == reference.device(), pattern_name, " must be on the device of input");
   SparseMatrix<T> matrix{};
-  matrix.pattern = Backend::view(pattern, rows, columns, pattern_name, by_columns);
+  matrix.pattern = Backend::view(pattern, rows, columns, pattern_name);
   matrix.packed = weight.dim() == 1;
   const int64_t room = matrix.pattern.capacity;
   if (matrix.packed && !Backend::kReadsPatterns) {
@@ -62,7 +61,6 @@ SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int6
   matrix.weight = static_cast<const T*>(weight.const_data_ptr());
   if (!matrix.packed) matrix.row_workspace = workspace<T>(reference, kept, {room});
   matrix.row_values = matrix.packed ? matrix.weight : matrix.row_workspace;
-  if (by_columns) matrix.column_values = workspace<T>(reference, kept, {room});
   return matrix;
 }
 

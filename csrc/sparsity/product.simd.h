@@ -1,15 +1,12 @@
-// Products of a sparse matrix with lanes, and its gradient; the inner loops of every sparse op on the CPU.
+// The product of one row of a sparse matrix with lanes that lie side by side, for tangent vectors.
 //
-//   multiply_row      out[lane]   = sum_k value[k] x[index[k]][lane]          bound by loads: one vector per FMA
-//   sample_row        out[k]     += sum_lane g[lane] x[index[k]][lane]        the same product seen from the values
+//   out[lane] = sum_k value[k] x[index[k]][lane]          bound by loads: one vector per multiply-add
 //
 // `lanes` is a multiple of 4. Sums run in one fixed order, whatever the number of workers.
 #pragma once
 
 #include "common/math.h"
-#include "common/parallel.h"
 #include "common/vector.h"
-#include "sparsity/lane_tiles.h"
 #include "sparsity/matrix.h"
 
 namespace lsh {
@@ -93,95 +90,12 @@ static void multiply_row(const T* value, const int32_t* index, int64_t count, co
   }
 }
 
-// [a0 + a1, a2 + a3, …, b0 + b1, …]: one level of the tree that sums N vectors into one.
-template <class T>
-static inline Vector<T, 2> add_pairs(Vector<T, 2> a, Vector<T, 2> b) {
-  return __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
-}
-template <class T>
-static inline Vector<T, 4> add_pairs(Vector<T, 4> a, Vector<T, 4> b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
-}
-template <class T>
-static inline Vector<T, 8> add_pairs(Vector<T, 8> a, Vector<T, 8> b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-}
-template <class T>
-static inline Vector<T, 16> add_pairs(Vector<T, 16> a, Vector<T, 16> b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-}
-
-// The sums of N vectors of N numbers, as one vector.
-template <class T, int N>
-static inline Vector<T, N> sum_each(Vector<T, N> (&v)[N]) {
-  for (int level = N / 2; level >= 1; level /= 2) {
-    for (int i = 0; i < level; ++i) v[i] = add_pairs<T>(v[2 * i], v[2 * i + 1]);
-  }
-  return v[0];
-}
-
-// M vectors of lanes; as many dot products at a time as a vector holds, so that they are summed together.
-template <class T, int M>
-static void sample_row_slice(const T* g, const int32_t* index, int64_t count, const T* x, int64_t stride, T* out) {
-  constexpr int W = kWidth<T>;
-  Vector<T, W> lanes[M];
-  for (int m = 0; m < M; ++m) lanes[m] = load<T, W>(g + m * W);
-  for (int64_t k = 0; k < count; k += W) {
-    const int here = int(count - k < W ? count - k : W);
-    Vector<T, W> sums[W] = {};
-    for (int j = 0; j < here; ++j) {
-      const T* row = x + index[k + j] * stride;
-      for (int m = 0; m < M; ++m) sums[j] += lanes[m] * load<T, W>(row + m * W);
-    }
-    const Vector<T, W> total = sum_each<T, W>(sums);
-    if (here == W) {
-      store<T, W>(out + k, load<T, W>(out + k) + total);
-    } else {
-      for (int j = 0; j < here; ++j) out[k + j] += total[j];
-    }
-  }
-}
-
-// `lanes` is a multiple of 16 here.
-template <class T>
-static void sample_row(const T* g, const int32_t* index, int64_t count, const T* x, int64_t stride, int64_t lanes,
-                       T* out) {
-  constexpr int W = kWidth<T>;
-  int64_t vectors = lanes / W;
-  for (; vectors > 4; vectors -= 4) {
-    sample_row_slice<T, 4>(g, index, count, x, stride, out);
-    g += 4 * W;
-    x += 4 * W;
-  }
-  switch (vectors) {
-    case 1:
-      return sample_row_slice<T, 1>(g, index, count, x, stride, out);
-    case 2:
-      return sample_row_slice<T, 2>(g, index, count, x, stride, out);
-    case 3:
-      return sample_row_slice<T, 3>(g, index, count, x, stride, out);
-    default:
-      return sample_row_slice<T, 4>(g, index, count, x, stride, out);
-  }
-}
-
 // Row `row` of the matrix times lanes of x, whose rows are `stride` apart.
 template <class T>
 static void multiply(const SparseMatrix<T>& matrix, int64_t row, const T* x, int64_t stride, int64_t lanes, T* out) {
   const int32_t begin = matrix.pattern.row_offsets[row];
   multiply_row<T>(matrix.row_values + begin, matrix.pattern.column_of + begin,
                   matrix.pattern.row_offsets[row + 1] - begin, x, stride, lanes, out);
-}
-
-// The same for a row of the transposed matrix.
-template <class T>
-static void multiply_transposed(const SparseMatrix<T>& matrix, int64_t column, const T* x, int64_t stride,
-                                int64_t lanes, T* out) {
-  const int32_t begin = matrix.pattern.column_offsets[column];
-  multiply_row<T>(matrix.column_values + begin, matrix.pattern.row_of + begin,
-                  matrix.pattern.column_offsets[column + 1] - begin, x, stride, lanes, out);
 }
 
 // Gathers a dense weight's values of the rows [begin, end).
@@ -195,53 +109,6 @@ static void gather_rows(const SparseMatrix<T>& matrix, int64_t begin, int64_t en
       matrix.row_workspace[k] = dense[p.column_of[k]];
     }
   }
-}
-
-// Values of the columns [begin, end) in column order.
-template <class T>
-static void gather_columns(const SparseMatrix<T>& matrix, int64_t begin, int64_t end) {
-  const PatternView& p = matrix.pattern;
-  for (int64_t column = begin; column < end; ++column) {
-    for (int64_t k = p.column_offsets[column]; k < p.column_offsets[column + 1]; ++k) {
-      matrix.column_values[k] =
-          matrix.packed ? matrix.weight[p.source[k]] : matrix.weight[p.row_of[k] * p.columns + column];
-    }
-  }
-}
-
-// (T, B, C) row-major into the lane tiles [begin, end); padding lanes become zero.
-template <class T>
-static void sequence_to_tiles(const LaneTiles& tiling, int64_t channels, const T* sequence, T* tiles, int64_t begin,
-                              int64_t end) {
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const int64_t first = tile * tiling.steps_per_tile * tiling.batch;
-    const int64_t last = (tile + 1) * tiling.steps_per_tile * tiling.batch;
-    const int64_t total = tiling.steps * tiling.batch;
-    const int64_t used = (last < total ? last : total) - first;
-    T* out = tiles + tile * channels * tiling.lanes;
-    constexpr int64_t kBlock = 16;  // channels written together: a cache line of each source row
-    for (int64_t c = 0; c < channels; c += kBlock) {
-      const int64_t block_end = c + kBlock < channels ? c + kBlock : channels;
-      for (int64_t lane = 0; lane < used; ++lane) {
-        const T* source = sequence + (first + lane) * channels;
-        for (int64_t j = c; j < block_end; ++j) out[j * tiling.lanes + lane] = source[j];
-      }
-      for (int64_t j = c; j < block_end; ++j) {
-        for (int64_t lane = used; lane < tiling.lanes; ++lane) out[j * tiling.lanes + lane] = 0;
-      }
-    }
-  }
-}
-
-// Lanes [first, first + count) of one channel of one tile into column `channel` of a (T, B, C) row-major sequence.
-template <class T>
-static void lanes_to_sequence(const LaneTiles& tiling, int64_t tile, int64_t first, int64_t count, const T* lanes,
-                              int64_t channels, int64_t channel, T* sequence) {
-  const int64_t begin = tile * tiling.steps_per_tile * tiling.batch + first;
-  const int64_t last = (tile + 1) * tiling.steps_per_tile * tiling.batch;
-  const int64_t total = tiling.steps * tiling.batch;
-  const int64_t end = last < total ? last : total;
-  for (int64_t i = begin; i < end && i < begin + count; ++i) sequence[i * channels + channel] = lanes[i - begin];
 }
 
 }  // namespace LSH_LEVEL

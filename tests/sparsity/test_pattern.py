@@ -407,16 +407,13 @@ FAULTS: dict[str, tuple[Callable[[PatternParts], None], str]] = {
     "column twice": (lambda p: p.column_of[1:2].copy_(p.column_of[:1]), "columns that ascend"),
     "columns not sorted": (lambda p: p.column_of.copy_(p.column_of.flip(0)), "columns that ascend"),
 }
-COLUMN_FAULTS: dict[str, tuple[Callable[[PatternParts], None], str]] = {
-    "offsets start above zero": (lambda p: p.column_offsets[:1].fill_(1), "column offsets that"),
-    "offsets beyond the end": (lambda p: p.column_offsets[2:3].fill_(2**30), "column offsets that"),
-    "negative row": (lambda p: p.row_of[:1].fill_(-1), "rows that ascend"),
-    "row outside": (lambda p: p.row_of[-1:].fill_(12), "rows that ascend"),
-    "row twice": (lambda p: p.row_of[1:2].copy_(p.row_of[:1]), "rows that ascend"),
-    "negative source": (lambda p: p.source[:1].fill_(-1), "sources that lead"),
-    "source outside": (lambda p: p.source[:1].fill_(2**30), "sources that lead"),
-    "source of another entry": (lambda p: p.source.copy_(p.source.flip(0)), "sources that lead"),
-    "sources all the same": (lambda p: p.source.fill_(0), "sources that lead"),
+COLUMN_FAULTS: dict[str, Callable[[PatternParts], None]] = {
+    "offsets start above zero": lambda p: p.column_offsets[:1].fill_(1),
+    "offsets beyond the end": lambda p: p.column_offsets[2:3].fill_(2**30),
+    "negative row": lambda p: p.row_of[:1].fill_(-1),
+    "row outside": lambda p: p.row_of[-1:].fill_(12),
+    "source outside": lambda p: p.source[:1].fill_(2**30),
+    "sources all the same": lambda p: p.source.fill_(0),
 }
 
 
@@ -439,15 +436,11 @@ def test_faults_by_rows_are_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COLUMN_FAULTS)
-def test_faults_by_columns_are_named_where_columns_are_read(name: str) -> None:
-    fault, message = COLUMN_FAULTS[name]
-    pattern, mask = corrupt(fault)
+def test_the_part_by_columns_is_not_read_on_the_cpu(name: str) -> None:
+    pattern, mask = corrupt(COLUMN_FAULTS[name])
     calls = Calls(3, 5, None)
-    for call in (calls.product_backward, calls.lstm_backward):
-        with pytest.raises(RuntimeError, match=f"pattern(_ih)? must have {message}"):
-            call(pattern)
-    torch.testing.assert_close(*calls.product(pattern)(mask))
-    torch.testing.assert_close(*calls.lstm(pattern)(mask))
+    for call in (calls.product, calls.product_backward, calls.lstm, calls.lstm_backward):
+        torch.testing.assert_close(*call(pattern)(mask))
 
 
 def test_every_worker_checks_its_share(set_threads: Callable[[int], None]) -> None:
@@ -457,14 +450,10 @@ def test_every_worker_checks_its_share(set_threads: Callable[[int], None]) -> No
     good = pack_pattern(mask)
     set_threads(3)
     N = int(mask.sum())
-    starts = {"column_of": HEADER + 561, "row_of": HEADER + 561 + N + 501}
-    starts["source"] = starts["row_of"] + N
-    for name, start in starts.items():
-        for place in (0, N // 3 + 7, N // 2, 2 * N // 3 + 7, N - 1):
-            pattern = good.clone()
-            pattern[start + place] = 2**30
-            with pytest.raises(RuntimeError, match="pattern must have"):
-                torch.ops.lsh.sparse_linear_backward(g, x, weight, pattern, True, True, False)
-            if name == "column_of":
-                with pytest.raises(RuntimeError, match="pattern must have columns"):
-                    torch.ops.lsh.sparse_linear(x, weight, pattern, None, 560, False)
+    for place in (0, N // 3 + 7, N // 2, 2 * N // 3 + 7, N - 1):
+        pattern = good.clone()
+        pattern[HEADER + 561 + place] = 2**30
+        with pytest.raises(RuntimeError, match="pattern must have columns"):
+            torch.ops.lsh.sparse_linear_backward(g, x, weight, pattern, True, True, False)
+        with pytest.raises(RuntimeError, match="pattern must have columns"):
+            torch.ops.lsh.sparse_linear(x, weight, pattern, None, 560, False)
