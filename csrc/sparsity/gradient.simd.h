@@ -15,7 +15,7 @@ namespace lsh {
 namespace LSH_LEVEL {
 
 // Slabs of g held at once.
-constexpr int kHeldSlabs = kVectorBytes == 64 ? 4 : 2;
+constexpr int kHeldSlabs = kVectorBytes == 64 ? 5 : 2;
 
 // Half of a and half of b: lane i holds a[i] + a[i + H] or b[i] + b[i - H], as bit H of i is 0 or 1.
 template <int H, int N, int... I>
@@ -24,18 +24,28 @@ LSH_INLINE auto add_halves(auto a, auto b, std::integer_sequence<int, I...>) {
          __builtin_shufflevector(a, b, ((I & H) ? N + I - H : I + H)...);
 }
 
-// The sums of K vectors of N numbers, that of vector i in lane i * (N / K).
-template <class T, int N, int K, int H = N / 2>
-LSH_INLINE Vector<T, N> sum_each(Vector<T, N>* v) {
+// The sums of the K vectors of N numbers that vector_at(0 … K - 1) makes, that of vector i in lane i * (N / K). Halves
+// are added as soon as both are there, so that few vectors are under way.
+template <class T, int N, int K, int S = 1>
+LSH_INLINE Vector<T, N> sum_each(const auto& vector_at, int i = 0) {
   constexpr auto lanes = std::make_integer_sequence<int, N>();
-  if constexpr (K > 1) {
-    for (int i = 0; i < K / 2; ++i) v[i] = add_halves<H, N>(v[i], v[i + K / 2], lanes);
-    if constexpr (H > 1) return sum_each<T, N, K / 2, H / 2>(v);
+  if constexpr (S < K) {
+    const Vector<T, N> even = sum_each<T, N, K, 2 * S>(vector_at, i);
+    const Vector<T, N> odd = sum_each<T, N, K, 2 * S>(vector_at, i + S);
+    return add_halves<S * N / K, N>(even, odd, lanes);
   } else {
-    v[0] = add_halves<H, N>(v[0], v[0], lanes);
-    if constexpr (H > 1) return sum_each<T, N, 1, H / 2>(v);
+    return vector_at(i);
   }
-  return v[0];
+}
+
+// Every lane's sum with its neighbours: of each H * 2 lanes, all of them.
+template <class T, int N, int H>
+LSH_INLINE Vector<T, N> sum_neighbours(Vector<T, N> v) {
+  if constexpr (H == 0) {
+    return v;
+  } else {
+    return sum_neighbours<T, N, H / 2>(add_halves<H, N>(v, v, std::make_integer_sequence<int, N>()));
+  }
 }
 
 // Where the lanes of S slabs of M vectors stand: slab s of channel c at data + s * between + c * M * W.
@@ -63,15 +73,13 @@ static void sample_row(HeldLanes<T> g, int64_t row, HeldLanes<T> x, const Column
   };
   int64_t k = 0;
   for (; k + W <= count; k += W) {
-    Vector<T, W> sums[W];
-    for (int j = 0; j < W; ++j) sums[j] = product(k + j);
-    store<T, W>(out + k, load<T, W>(out + k) + sum_each<T, W, W>(sums));
+    const auto of_entry = [&](int j) __attribute__((always_inline)) { return product(k + j); };
+    store<T, W>(out + k, load<T, W>(out + k) + sum_each<T, W, W>(of_entry));
   }
   for (; k < count; k += kFew) {
     const int here = count - k < kFew ? int(count - k) : kFew;
-    Vector<T, W> sums[kFew] = {};
-    for (int j = 0; j < here; ++j) sums[j] = product(k + j);
-    const Vector<T, W> total = sum_each<T, W, kFew>(sums);
+    const auto of_entry = [&](int j) __attribute__((always_inline)) { return product(j < here ? k + j : k); };
+    const Vector<T, W> total = sum_neighbours<T, W, W / kFew / 2>(sum_each<T, W, kFew>(of_entry));
     for (int j = 0; j < here; ++j) out[k + j] += total[j * (W / kFew)];
   }
 }
@@ -114,28 +122,27 @@ struct WeightGradient {
     const PatternView& p = weight->pattern;
     for (int64_t first = begin; first < end; first += kRowBlock) {
       const int64_t last = first + kRowBlock < end ? first + kRowBlock : end;
-      for (int64_t lane = 0; lane < lanes;) {
-        const int64_t whole = (lanes - lane) / kSlabLanes<T>;
-        const int slabs = int(whole < kHeldSlabs ? whole : kHeldSlabs);
-        const HeldLanes<T> held{g + lane * p.rows, kSlabLanes<T> * p.rows};
-        const HeldLanes<T> passing{x + lane * p.columns, kSlabLanes<T> * p.columns};
-        if (slabs == 0) {
-          const int vectors = int((lanes - lane) / kWidth<T>);
-          if (vectors == 1) add_rows<1, 1>(held, passing, first, last);
-          if constexpr (kSlabVectors<T> > 2) {
-            if (vectors == 2) add_rows<1, 2>(held, passing, first, last);
-          }
-          break;
-        }
-        if (slabs == 1) add_rows<1, kSlabVectors<T>>(held, passing, first, last);
-        if (slabs == 2) add_rows<2, kSlabVectors<T>>(held, passing, first, last);
-        if constexpr (kHeldSlabs > 2) {
-          if (slabs == 3) add_rows<3, kSlabVectors<T>>(held, passing, first, last);
-          if (slabs == 4) add_rows<4, kSlabVectors<T>>(held, passing, first, last);
-        }
-        lane += slabs * kSlabLanes<T>;
+      // Whole slabs in as few passes of about equal size as can be, then what is left of the last one.
+      const int64_t whole = lanes / kSlabLanes<T>, passes = (whole + kHeldSlabs - 1) / kHeldSlabs;
+      const auto held = [&](int64_t lane) { return HeldLanes<T>{g + lane * p.rows, kSlabLanes<T> * p.rows}; };
+      const auto passing = [&](int64_t lane) { return HeldLanes<T>{x + lane * p.columns, kSlabLanes<T> * p.columns}; };
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        const int64_t from = whole * pass / passes, to = whole * (pass + 1) / passes;
+        add_slabs<kHeldSlabs>(int(to - from), held(from * kSlabLanes<T>), passing(from * kSlabLanes<T>), first, last);
+      }
+      const int64_t done = whole * kSlabLanes<T>;
+      const int vectors = int((lanes - done) / kWidth<T>);
+      if (vectors == 1) add_rows<1, 1>(held(done), passing(done), first, last);
+      if constexpr (kSlabVectors<T> > 2) {
+        if (vectors == 2) add_rows<1, 2>(held(done), passing(done), first, last);
       }
     }
+  }
+
+  template <int S>
+  void add_slabs(int slabs, HeldLanes<T> g, HeldLanes<T> x, int64_t begin, int64_t end) const {
+    if (slabs == S) return add_rows<S, kSlabVectors<T>>(g, x, begin, end);
+    if constexpr (S > 1) add_slabs<S - 1>(slabs, g, x, begin, end);
   }
 
   template <int S, int M>
@@ -176,12 +183,12 @@ template <class T>
 static void add_row_sums(const T* tile, int64_t rows, int64_t lanes, T* out, Range range) {
   constexpr int W = kWidth<T>;
   for (int64_t row = range.begin; row < range.end; ++row) {
-    Vector<T, W> sums[1] = {};
+    Vector<T, W> sum{};
     for (int64_t lane = 0; lane < lanes; lane += W) {
       const LanePlace place = lane_place<T>(lane, lanes, rows);
-      sums[0] += load<T, W>(tile + place.offset + row * place.stride);
+      sum += load<T, W>(tile + place.offset + row * place.stride);
     }
-    out[row] += sum_each<T, W, 1>(sums)[0];
+    out[row] += sum_neighbours<T, W, W / 2>(sum)[0];
   }
 }
 
