@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from lsh_native import native as native  # registers the operators
-from lsh_native.cells.batching import call_for_each, fold_into_batch
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.second_derivative import differentiate_backward, effective_weight
+from lsh_native.sparsity.batching import call_for_each, fold_into_batch
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
+from lsh_native.sparsity.transforms import transformable
 
 __all__ = [
     "LayerWeights",
@@ -105,6 +107,10 @@ def _ops(cell: Cell) -> Any:
     }
 
 
+_calls: dict[tuple[str, str], Callable[..., Any]] = {}
+"""Forward and backward of each cell, in a form that `torch.func` takes."""
+
+
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
@@ -147,7 +153,7 @@ def run(
     refuse_forward_mode(
         input, state, weights.weight_ih, *weights.weight_hh, weights.bias_ih, weights.bias_hh
     )
-    output, final_state, activations, states = _ops(cell)["forward"](
+    output, final_state, activations, states = _calls[cell.name, "forward"](
         input.contiguous(),
         state.contiguous(),
         weights.weight_ih.contiguous(),
@@ -418,14 +424,16 @@ def register(cell: Cell) -> Cell:
         nothing = [None] * ctx.depth
         if grad_output is None and grad_final is None:
             return None, None, None, nothing, None, nothing, *[None] * 6
-        d_input, d_state, d_ih, d_hh, d_bias_ih, d_bias_hh = _ops(cell)["backward"](
-            _contiguous(grad_output),
-            _contiguous(grad_final),
-            *(input, state, activations, states),
-            *(weight_ih, weight_hh, pattern_ih, pattern_hh),
-            *optional,
-            ctx.needs_input_grad[0],
-            ctx.dense_gradient,
+        d_input, d_state, d_ih, *d_hh, d_bias_ih, d_bias_hh = tree_leaves(
+            _calls[cell.name, "backward"](
+                _contiguous(grad_output),
+                _contiguous(grad_final),
+                *(input, state, activations, states),
+                *(weight_ih, weight_hh, pattern_ih, pattern_hh),
+                *optional,
+                ctx.needs_input_grad[0],
+                ctx.dense_gradient,
+            )
         )
         return (
             d_input if ctx.needs_input_grad[0] else None,
@@ -492,13 +500,24 @@ def register(cell: Cell) -> Cell:
             "differentiate lsh_native.cells.tangent_definition instead"
         )
 
+    def no_second_derivative(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        raise NotImplementedError(
+            f"second derivatives of lsh::{cell.name}_forward are torch.autograd's, "
+            "not torch.func's: differentiate lsh_native.cells.run_definition instead"
+        )
+
     ops = _ops(cell)
+    folds, each = fold_into_batch(ops["forward"]), call_for_each(ops["backward"])
+    _calls[cell.name, "forward"] = transformable(ops["forward"], setup_context, backward, folds)
+    _calls[cell.name, "backward"] = transformable(
+        ops["backward"], setup_second, no_second_derivative, each
+    )
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
     torch.library.register_autograd(
         f"{name}_backward", second_derivative, setup_context=setup_second
     )
     torch.library.register_autograd(f"{name}_tangent", no_derivative_of_tangents)
-    torch.library.register_vmap(f"{name}_forward", fold_into_batch(ops["forward"]))
-    torch.library.register_vmap(f"{name}_backward", call_for_each(ops["backward"]))
+    torch.library.register_vmap(f"{name}_forward", folds)
+    torch.library.register_vmap(f"{name}_backward", each)
     torch.library.register_vmap(f"{name}_tangent", call_for_each(ops["tangent"]))
     return cell

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.sparsity.linear import sparse_linear
 
@@ -23,7 +24,7 @@ class SparseLinear(SparseModule):
         out_features: R.
         bias: whether there is a b.
         device: as in `torch.nn.Linear`.
-        dtype: float32 or float64.
+        dtype: a floating dtype; 16 bits and autocast are computed in float32.
         density: share of W that is connected, drawn uniformly with an exact count.
 
     Shape:
@@ -67,18 +68,22 @@ class SparseLinear(SparseModule):
         if self._dense:
             return linear(input, self.weight, self.bias)
         if input.dim() == 0 or input.shape[-1] != self.in_features:
-            raise ValueError(
+            raise MisfitError(
                 f"the last dimension of input must be {self.in_features}, "
                 f"got shape {tuple(input.shape)}"
             )
+        covered = covered_by_autocast(self.weight) and input.dtype.is_floating_point
+        if input.dtype != self.weight.dtype and not covered:
+            raise MisfitError(f"input must be {self.weight.dtype} like weight, got {input.dtype}")
+        kernel = kernel_dtype(self.weight.dtype)
         output = sparse_linear(
-            input.reshape(-1, self.in_features),
-            self.weight,
+            input.reshape(-1, self.in_features).to(kernel),
+            self.weight.to(kernel),
             self._pattern("weight"),
-            self.bias,
+            None if self.bias is None else self.bias.to(kernel),
             self.out_features,
             dense_gradient=self.gradient == "dense",
-        )
+        ).to(result_dtype(self.weight))
         return output.view(*input.shape[:-1], self.out_features)
 
     @classmethod

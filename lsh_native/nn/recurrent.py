@@ -14,16 +14,13 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lsh_native.cells import Cell, LayerWeights, Run, run, tangent
+from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
 from lsh_native.nn.layer_tangent import FOLD_FROM, LayerTangent
 from lsh_native.nn.sparse_module import SparseModule
 
-__all__ = ["Options", "SizeError", "SparseRecurrent"]
+__all__ = ["Options", "SparseRecurrent"]
 
 State = Tensor | tuple[Tensor, ...]
-
-
-class SizeError(ValueError, RuntimeError):
-    """A shape that does not fit: `torch.nn` raises a RuntimeError where this library says more."""
 
 
 class Options(TypedDict, total=False):
@@ -177,7 +174,7 @@ class SparseRecurrent(SparseModule):
         x = self._time_major(input)
         state = self._initial_state(x, hx, single)
         output, final = self._run_stack(x, state, None)
-        output, *final = (result.to(self._result_dtype()) for result in (output, *final))
+        output, *final = (result.to(result_dtype(self._like())) for result in (output, *final))
         if single:
             return output.squeeze(1), self._grouped([s.squeeze(1) for s in final])
         return (output.transpose(0, 1) if self.batch_first else output), self._grouped(final)
@@ -190,7 +187,7 @@ class SparseRecurrent(SparseModule):
         if order is not None:
             state = [s.index_select(1, order) for s in state]
         output, final = self._run_stack(x, state, sizes)
-        output, *final = (result.to(self._result_dtype()) for result in (output, *final))
+        output, *final = (result.to(result_dtype(self._like())) for result in (output, *final))
         if back is not None:
             final = [s.index_select(1, back) for s in final]
         packed = pack_padded_sequence(output, lengths)
@@ -212,7 +209,7 @@ class SparseRecurrent(SparseModule):
     ) -> tuple[Tensor, list[Tensor]]:
         """Layer after layer with native kernels."""
         finals: list[Tensor] = []
-        x, *state = (t.to(self._kernel_dtype(t.dtype)) for t in (x, *state))
+        x, *state = (t.to(kernel_dtype(t.dtype)) for t in (x, *state))
         for i, directions in enumerate(self._layers()):
             if i > 0 and self.training and self.dropout > 0:
                 x = dropout(x, self.dropout)
@@ -260,7 +257,7 @@ class SparseRecurrent(SparseModule):
     def _layer_weights(self, names: LayerNames, training: bool) -> LayerWeights:
         def weight(name: str) -> Tensor:
             found = self._weight(name)
-            return found.to(self._kernel_dtype(found.dtype))
+            return found.to(kernel_dtype(found.dtype))
 
         recurrent = [weight(name) for name in names.weight_hh]
         if training and self.weight_dropout > 0:
@@ -275,51 +272,34 @@ class SparseRecurrent(SparseModule):
             bias_hh=torch.stack(biases) if biases else None,
         )
 
-    # ------------------------------------------------------------------------------------- dtypes
-
-    @staticmethod
-    def _kernel_dtype(dtype: torch.dtype) -> torch.dtype:
-        return torch.float64 if dtype == torch.float64 else torch.float32
-
     def _like(self) -> Tensor:
         """A weight, for dtype and device."""
         return self._weight(self._layers()[0][0].weight_ih)
-
-    def _autocast(self) -> bool:
-        """Whether autocast covers a call: it leaves float64 alone, as torch's does."""
-        weight = self._like()
-        kind = weight.device.type
-        on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        return on and weight.dtype != torch.float64
-
-    def _result_dtype(self) -> torch.dtype:
-        weight = self._like()
-        return torch.get_autocast_dtype(weight.device.type) if self._autocast() else weight.dtype
 
     # ------------------------------------------------------------------------------------- checks
 
     def _check_data(self, input: Tensor) -> None:
         if input.shape[-1] != self.input_size:
-            raise SizeError(
+            raise MisfitError(
                 f"the last dimension of input must be input_size {self.input_size}, "
                 f"got shape {tuple(input.shape)}"
             )
         weight = self._like()
-        covered = self._autocast() and input.dtype.is_floating_point
+        covered = covered_by_autocast(weight) and input.dtype.is_floating_point
         if (input.dtype != weight.dtype and not covered) or input.device != weight.device:
-            raise ValueError(
+            raise MisfitError(
                 f"input must be {weight.dtype} on {weight.device} like the weights, "
                 f"got {input.dtype} on {input.device}"
             )
 
     def _check_packed(self, data: Tensor, sizes: Tensor) -> None:
         if data.dim() != 2:
-            raise SizeError(f"packed data must have 2 dimensions, got shape {tuple(data.shape)}")
+            raise MisfitError(f"packed data must have 2 dimensions, got shape {tuple(data.shape)}")
         self._check_data(data)
         counts = sizes.tolist()
         falling = all(a >= b for a, b in pairwise(counts))
         if not counts or not falling or counts[-1] < 1 or sum(counts) != len(data):
-            raise SizeError(
+            raise MisfitError(
                 f"batch_sizes must be at least 1, not rise, and sum up to the {len(data)} rows of "
                 f"packed data, got {counts}"
             )
@@ -333,7 +313,7 @@ class SparseRecurrent(SparseModule):
         if self.batch_first and input.dim() == 3:
             x = x.transpose(0, 1)
         if x.shape[0] == 0:
-            raise SizeError("input must have at least one time step, got none")
+            raise MisfitError("input must have at least one time step, got none")
         return x
 
     def _initial_state(self, x: Tensor, hx: State | None, single: bool) -> list[Tensor]:
@@ -357,12 +337,12 @@ class SparseRecurrent(SparseModule):
             if not isinstance(state, Tensor):
                 raise ValueError(f"the initial {name} must be a tensor, got {_kind(state)}")
             if tuple(state.shape) != expected:
-                raise SizeError(
+                raise MisfitError(
                     f"the initial {name} must have shape {expected}, got {tuple(state.shape)}"
                 )
-            covered = self._autocast() and state.dtype.is_floating_point
+            covered = covered_by_autocast(self._like()) and state.dtype.is_floating_point
             if (state.dtype != x.dtype and not covered) or state.device != x.device:
-                raise ValueError(
+                raise MisfitError(
                     f"the initial {name} must be {x.dtype} on {x.device} like the input, "
                     f"got {state.dtype} on {state.device}"
                 )
@@ -409,7 +389,7 @@ class SparseRecurrent(SparseModule):
                 f"got {state_warmup}"
             )
         initial = self._initial_state(x, state, inputs.dim() == 2)
-        x, *initial = (t.to(self._kernel_dtype(t.dtype)) for t in (x, *initial))
+        x, *initial = (t.to(kernel_dtype(t.dtype)) for t in (x, *initial))
         maps = []
         for layer, [names] in enumerate(self._layers()):
             done = self._without_dropout(layer, x, initial)
@@ -427,10 +407,10 @@ class SparseRecurrent(SparseModule):
             window = done.trajectory.window(state_warmup, x.shape[0], len(names.weight_hh))
             shares = [self._full_mask(name).double().mean().item() for name in names.weight_hh]
             full = min(shares) >= FOLD_FROM
-            dense = [self.masked_weight(n).to(x.dtype, copy=True) for n in names.weight_hh]
-            maps.append(
-                LayerTangent(self.cell, window, packed, self.hidden_size, dense if full else None)
-            )
+            dense = None
+            if full:
+                dense = [self.masked_weight(n).to(x.dtype, copy=True) for n in names.weight_hh]
+            maps.append(LayerTangent(self.cell, window, packed, self.hidden_size, dense))
         return maps
 
     @torch.no_grad()
@@ -464,13 +444,13 @@ class SparseRecurrent(SparseModule):
             self._time_major(input_tangent) if input_tangent is not None else zeros.expand(x.shape)
         )
         if d_x.shape != x.shape:
-            raise SizeError(
+            raise MisfitError(
                 f"input_tangent must have the shape of input, {tuple(input.shape)}, "
                 f"got {tuple(d_x.shape)}"
             )
         state = self._initial_state(x, hx, single)
         d_state = self._initial_state(x, state_tangent, single)
-        kernel = self._kernel_dtype(x.dtype)
+        kernel = kernel_dtype(x.dtype)
         x, d_x = x.to(kernel), d_x.to(kernel)
         state, d_state = [s.to(kernel) for s in state], [s.to(kernel) for s in d_state]
         finals, d_finals = [], []

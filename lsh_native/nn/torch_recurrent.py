@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lsh_native.cells import Cell
 from lsh_native.nn.recurrent import LayerNames, Options, SparseRecurrent
+from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
 
@@ -145,8 +146,7 @@ class SparseTorchRecurrent(SparseRecurrent):
             if bent:
                 raise ValueError("proj_size must be 0 for zoneout and state_dropout")
             return True
-        transformed = torch._C._functorch.peek_interpreter_stack() is not None
-        return self._dense and not (bent or transformed or torch.compiler.is_compiling())
+        return self._dense and not (bent or is_transformed() or torch.compiler.is_compiling())
 
     def _run_layers(
         self, x: Tensor, state: list[Tensor], sizes: Tensor | None

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from lsh_native import native as native  # registers the operators
+from lsh_native.sparsity.batching import call_for_each, fold_into_rows
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
+from lsh_native.sparsity.transforms import transformable
 
 __all__ = ["sparse_linear"]
 
@@ -40,7 +42,7 @@ def sparse_linear(
         RuntimeError: shapes, dtypes, devices or the pattern do not fit, saying which must be what.
     """
     refuse_forward_mode(input, weight, bias)
-    result: Tensor = torch.ops.lsh.sparse_linear.default(
+    result: Tensor = _forward(
         input.contiguous(),
         weight.contiguous(),
         pattern,
@@ -90,7 +92,7 @@ def _forward_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _forward_gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     input, weight, pattern = ctx.saved_tensors
-    d_input, d_weight, d_bias = torch.ops.lsh.sparse_linear_backward.default(
+    d_input, d_weight, d_bias = _backward(
         grad_output.contiguous(),
         input,
         weight,
@@ -122,26 +124,32 @@ def _backward_gradient(
 ) -> tuple[Any, ...]:
     """Gradients of d_input = g W and d_weight = gᵀ x: the same products, dd_weight in W's place."""
     grad_output, input, weight, pattern = ctx.saved_tensors
-    forward = torch.ops.lsh.sparse_linear.default
-    backward = torch.ops.lsh.sparse_linear_backward.default
     rows = grad_output.shape[1]
     dd_weight = dd_weight.contiguous()
     if ctx.dense_gradient:
         d_grad_output, d_input = input @ dd_weight.mT, grad_output @ dd_weight
     else:
-        d_grad_output = forward(input, dd_weight, pattern, None, rows, False)
-        d_input, _, _ = backward(grad_output, input, dd_weight, pattern, True, False, False)
+        d_grad_output = _forward(input, dd_weight, pattern, None, rows, False)
+        d_input, _, _ = _backward(grad_output, input, dd_weight, pattern, True, False, False)
     if ctx.bias_gradient:
         d_grad_output = d_grad_output + dd_bias
     d_weight = None
     if ctx.input_gradient:
         dd_input = dd_input.contiguous()
-        d_grad_output = d_grad_output + forward(dd_input, weight, pattern, None, rows, False)
-        _, d_weight, _ = backward(
+        d_grad_output = d_grad_output + _forward(dd_input, weight, pattern, None, rows, False)
+        _, d_weight, _ = _backward(
             grad_output, dd_input, weight, pattern, False, False, ctx.dense_gradient
         )
     return d_grad_output, d_input, d_weight, None, None, None, None
 
+
+_op, _backward_op = (
+    torch.ops.lsh.sparse_linear.default,
+    torch.ops.lsh.sparse_linear_backward.default,
+)
+_rows, _each = fold_into_rows(_op), call_for_each(_backward_op)
+_forward = transformable(_op, _forward_context, _forward_gradient, _rows)
+_backward = transformable(_backward_op, _backward_context, _backward_gradient, _each)
 
 torch.library.register_autograd(
     "lsh::sparse_linear", _forward_gradient, setup_context=_forward_context
@@ -149,3 +157,5 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "lsh::sparse_linear_backward", _backward_gradient, setup_context=_backward_context
 )
+torch.library.register_vmap("lsh::sparse_linear", _rows)
+torch.library.register_vmap("lsh::sparse_linear_backward", _each)

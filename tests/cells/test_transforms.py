@@ -7,7 +7,7 @@ import pytest
 import torch
 from random_layer import RandomLayer, assert_near
 from torch import Tensor
-from torch.func import vmap
+from torch.func import grad, jacrev, vmap
 
 from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell, run
 
@@ -106,3 +106,47 @@ def test_vmap_over_weights(tolerance: Tolerance) -> None:
     for v in range(3):
         for a, b in zip(found, called(layer)(*(s[v] for s in stacks)), strict=True):
             assert_near(a[v], b, tolerance(torch.float64), "")
+
+
+def test_gradients_of_torch_func(tolerance: Tolerance) -> None:
+    layer = RandomLayer(T=3, B=5, I=4, H=3, D=2, cell=RHN, bent=BENDS)
+    leaves, call = operands(layer), called(layer)
+    found = grad(lambda *x: call(*x)[0].cos().sum(), tuple(range(len(leaves))))(*leaves)
+    expected = torch.autograd.grad(call(*leaves)[0].cos().sum(), leaves)
+    for a, b in zip(found, expected, strict=True):
+        assert_near(a.detach(), b, tolerance(torch.float64), "")
+
+
+def test_gradients_of_each_sample(tolerance: Tolerance) -> None:
+    """vmap of grad: one weight gradient a sequence, as a batch of one gives it."""
+    layer = RandomLayer(T=3, B=5, I=4, H=3)
+    input, state, *weights = (leaf.detach() for leaf in operands(layer))
+    call = called(layer)
+
+    def loss(weight: Tensor, x: Tensor, s: Tensor) -> Tensor:
+        output, _ = call(x.unsqueeze(1), s.unsqueeze(1), weights[0], weight, *weights[2:])
+        return output.square().sum()
+
+    found = vmap(grad(loss), in_dims=(None, 1, 1))(weights[1], input, state)
+    for b in range(layer.B):
+        expected = grad(loss)(weights[1], input[:, b], state[:, b])
+        assert_near(found[b], expected, tolerance(torch.float64), f"sample {b}")
+
+
+def test_a_jacobian_backwards(tolerance: Tolerance) -> None:
+    layer = RandomLayer(T=2, B=1, I=2, H=3)
+    leaves, call = [leaf.detach() for leaf in operands(layer)], called(layer)
+    found = jacrev(lambda s: call(leaves[0], s, *leaves[2:])[1])(leaves[1])
+    expected = jacrev(lambda s: layer.definition(state=s)[1])(leaves[1])
+    assert_near(found, expected, tolerance(torch.float64), "jacobian")
+
+
+def test_second_derivatives_of_torch_func_are_refused() -> None:
+    layer = RandomLayer(T=2, B=1, I=2, H=3)
+    leaves, call = [leaf.detach() for leaf in operands(layer)], called(layer)
+
+    def loss(s: Tensor) -> Tensor:
+        return call(leaves[0], s, *leaves[2:])[1].cos().sum()
+
+    with pytest.raises(NotImplementedError, match=r"torch\.autograd's, not torch\.func's"):
+        grad(lambda s: grad(loss)(s).sum())(leaves[1])

@@ -1,5 +1,6 @@
 """SparseLinear beside torch.nn.Linear: what test_sparse_module.py does not cover."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -59,7 +60,9 @@ def test_wrong_inputs_of_a_masked_layer_say_what_must_hold() -> None:
     layer, _ = pair(0.4)
     with pytest.raises(ValueError, match=r"last dimension of input must be 5, got shape \(3, 6\)"):
         layer(torch.ones(3, 6).double())
-    with pytest.raises(RuntimeError, match="must have the dtype of input, float32, got float64"):
+    with pytest.raises(
+        RuntimeError, match=r"input must be torch\.float64 like weight, got torch\.float32"
+    ):
         layer(torch.ones(3, 5))
 
 
@@ -76,3 +79,19 @@ def test_no_features() -> None:
 
 def test_repr() -> None:
     assert repr(pair(0.4)[0]) == "SparseLinear(5, 4, bias=True, density=0.4)"
+
+
+@pytest.mark.parametrize("density", [0.4, 1.0])
+def test_16_bits_and_autocast_give_the_dtypes_of_torch(
+    density: float, device: torch.device
+) -> None:
+    torch.manual_seed(0)
+    layer = SparseLinear(5, 6, density=density).to(device)
+    x = torch.randn(3, 5, device=device)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        covered = layer(x), layer.to_dense()(x)
+    half = copy.deepcopy(layer).bfloat16()
+    for found, expected in (covered, (half(x.bfloat16()), half.to_dense()(x.bfloat16()))):
+        assert found.dtype == expected.dtype == torch.bfloat16
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(found.float(), layer(x), rtol=5e-2, atol=5e-2)

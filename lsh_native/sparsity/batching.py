@@ -1,4 +1,4 @@
-"""What `torch.vmap` does with the operators of a cell.
+"""What `torch.vmap` does with native operators.
 
 Sequences that differ only in input and state become one larger batch of one call. Whatever else is
 mapped over, weights above all, is one call an element.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["call_for_each", "fold_into_batch"]
+__all__ = ["call_for_each", "fold_into_batch", "fold_into_rows"]
 
 Rule = Callable[..., tuple[Any, Any]]
 
@@ -21,7 +21,7 @@ Rule = Callable[..., tuple[Any, Any]]
 def _element(argument: Any, dim: Any, index: int) -> Any:
     if isinstance(argument, list | tuple):
         return [_element(a, d, index) for a, d in zip(argument, dim, strict=True)]
-    return argument if dim is None else argument.select(dim, index)
+    return argument if dim is None else argument.select(dim, index).contiguous()
 
 
 def _stack(results: list[Any]) -> Any:
@@ -38,6 +38,8 @@ def call_for_each(op: Any) -> Rule:
             op(*(_element(a, d, i) for a, d in zip(arguments, in_dims, strict=True)))
             for i in range(info.batch_size)
         ]
+        if isinstance(calls[0], Tensor):
+            calls = [(call,) for call in calls]
         results = tuple(_stack(list(parts)) for parts in zip(*calls, strict=True))
         return results, tuple(
             [0] * len(result) if isinstance(result, list) else 0 for result in results
@@ -46,10 +48,24 @@ def call_for_each(op: Any) -> Rule:
     return rule
 
 
-def fold_into_batch(op: Any) -> Rule:
-    """For a forward: one call of V · P sequences, P lanes an element, so that trajectories part.
+def fold_into_rows(op: Any) -> Rule:
+    """For a linear map of rows (N, C): one call of V · N rows where its weight is not mapped."""
+    each = call_for_each(op)
 
-    P is the batch rounded up to a multiple of 4, as a trajectory has it.
+    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+        if in_dims[0] is None or any(dim is not None for dim in in_dims[1:]):
+            [result], _ = each(info, in_dims, *arguments)
+            return result, 0
+        input = arguments[0].movedim(in_dims[0], 0)
+        return op(input.flatten(0, 1).contiguous(), *arguments[1:]).unflatten(0, input.shape[:2]), 0
+
+    return rule
+
+
+def fold_into_batch(op: Any) -> Rule:
+    """For a forward of a cell: one call of V · P sequences, P of them an element.
+
+    P is the batch rounded up to a multiple of 4, as a trajectory has it, so that trajectories part.
     """
     each = call_for_each(op)
     batch_dims = {0: 1, 1: 1, 9: 2, 10: 0}  # input, state, hold, state_scale: where B stands

@@ -1,0 +1,31 @@
+"""Which dtype a layer's kernels compute in, and which its results have."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["MisfitError", "covered_by_autocast", "kernel_dtype", "result_dtype"]
+
+
+class MisfitError(ValueError, RuntimeError):
+    """An input that does not fit: `torch.nn` raises one of the two, now this, now that."""
+
+
+def kernel_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 for itself; float32 for every other, 16 bits included."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def covered_by_autocast(weight: Tensor) -> bool:
+    """Whether autocast covers a call of a layer with this weight: it leaves float64 alone."""
+    kind = weight.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return on and weight.dtype != torch.float64
+
+
+def result_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype that `torch.nn` gives the results of a layer with this weight."""
+    if covered_by_autocast(weight):
+        return torch.get_autocast_dtype(weight.device.type)
+    return weight.dtype
