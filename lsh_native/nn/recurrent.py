@@ -220,7 +220,7 @@ class SparseRecurrent(SparseModule):
                 outputs.append(done.output.flip(0) if names.reverse else done.output)
                 finals.append(done.final_state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return x, list(torch.stack(finals, dim=1))
+        return x, self._by_state(finals)
 
     def _run_layer(
         self,
@@ -350,6 +350,11 @@ class SparseRecurrent(SparseModule):
         return states
 
     @staticmethod
+    def _by_state(finals: list[Tensor]) -> list[Tensor]:
+        """From (S, B, H) of each layer to (L, B, H) of each state, none a view of another."""
+        return [torch.stack([final[s] for final in finals]) for s in range(len(finals[0]))]
+
+    @staticmethod
     def _grouped(states: list[Tensor]) -> Any:
         return states[0] if len(states) == 1 else tuple(states)
 
@@ -469,7 +474,7 @@ class SparseRecurrent(SparseModule):
             d_finals.append(d_final.squeeze(-1).transpose(0, 1))
         results = []
         for sequence, last in ((x, finals), (d_x, d_finals)):
-            sequence, *ends = (t.to(input.dtype) for t in (sequence, *torch.stack(last, dim=1)))
+            sequence, *ends = (t.to(input.dtype) for t in (sequence, *self._by_state(last)))
             if single:
                 results.append((sequence.squeeze(1), self._grouped([s.squeeze(1) for s in ends])))
             else:

@@ -191,6 +191,21 @@ def test_projection(subject: str, options: dict[str, Any]) -> None:
     assert_equal_results(module(packed), twin(packed))
 
 
+@kinds
+@subjects
+@every_option
+def test_results_may_be_changed_in_place(kind: str, subject: str, options: dict[str, Any]) -> None:
+    module, twin = pair(kind, subject, **options)
+
+    def call(m: Any, x: Tensor) -> list[Tensor]:
+        results = flat(m(x))
+        return [r.mul_(2).add_(1) for r in results]
+
+    assert_equal_gradients(
+        module, twin, [draw(B, T, I) if module.batch_first else draw(T, B, I)], call
+    )
+
+
 # --------------------------------------------------------------------------------------- dropout
 
 
