@@ -53,5 +53,5 @@ class SparseLSTM(SparseTorchRecurrent):
                 self._weight(names.bias_ih) if names.bias_ih else None,
                 self._weight(names.bias_hh[0]) if names.bias_hh else None,
             )
-            for [names] in self._layers()
+            for [names] in self._layers
         ]

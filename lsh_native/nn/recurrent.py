@@ -91,6 +91,9 @@ class SparseRecurrent(SparseModule):
         options: see `Options`.
     """
 
+    _layers: list[list[LayerNames]]
+    """For a subclass to set: the directions of each layer, from the bottom up."""
+
     def __init__(
         self,
         cell: Cell,
@@ -142,10 +145,6 @@ class SparseRecurrent(SparseModule):
             raise ValueError(f"zoneout must be one number or {S}, one a state, got {zoneout}")
         self.zoneout = tuple(_probability("zoneout", share) for share in each)
         self.gradient = options.get("gradient", "masked")
-
-    def _layers(self) -> list[list[LayerNames]]:
-        """For a subclass: the directions of each layer, from the bottom up."""
-        raise NotImplementedError
 
     def _state_sizes(self) -> list[int]:
         """How wide each state of a layer is."""
@@ -210,7 +209,7 @@ class SparseRecurrent(SparseModule):
         """Layer after layer with native kernels."""
         finals: list[Tensor] = []
         x, *state = (t.to(kernel_dtype(t.dtype)) for t in (x, *state))
-        for i, directions in enumerate(self._layers()):
+        for i, directions in enumerate(self._layers):
             if i > 0 and self.training and self.dropout > 0:
                 x = dropout(x, self.dropout)
             outputs = []
@@ -274,7 +273,7 @@ class SparseRecurrent(SparseModule):
 
     def _like(self) -> Tensor:
         """A weight, for dtype and device."""
-        return self._weight(self._layers()[0][0].weight_ih)
+        return self._weight(self._layers[0][0].weight_ih)
 
     # ------------------------------------------------------------------------------------- checks
 
@@ -362,7 +361,7 @@ class SparseRecurrent(SparseModule):
 
     def _without_dropout(self, layer: int, x: Tensor, state: list[Tensor]) -> Run:
         """One layer forwards in time as evaluation has it."""
-        [names] = self._layers()[layer]
+        [names] = self._layers[layer]
         initial = torch.stack([s[layer] for s in state])
         return self._run_layer(names, x, initial, None, training=False)
 
@@ -396,7 +395,7 @@ class SparseRecurrent(SparseModule):
         initial = self._initial_state(x, state, inputs.dim() == 2)
         x, *initial = (t.to(kernel_dtype(t.dtype)) for t in (x, *initial))
         maps = []
-        for layer, [names] in enumerate(self._layers()):
+        for layer, [names] in enumerate(self._layers):
             done = self._without_dropout(layer, x, initial)
             x = done.output
             packed = LayerWeights(
@@ -459,7 +458,7 @@ class SparseRecurrent(SparseModule):
         x, d_x = x.to(kernel), d_x.to(kernel)
         state, d_state = [s.to(kernel) for s in state], [s.to(kernel) for s in d_state]
         finals, d_finals = [], []
-        for layer, [names] in enumerate(self._layers()):
+        for layer, [names] in enumerate(self._layers):
             done = self._without_dropout(layer, x, state)
             moved, d_final = tangent(
                 self.cell,

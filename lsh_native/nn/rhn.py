@@ -80,9 +80,19 @@ class SparseRHN(SparseRecurrent):
         self.depth = depth
         self.coupled = bool(coupled)
         self.transform_bias = float(transform_bias)
+        self._layers = [
+            [
+                LayerNames(
+                    weight_ih=f"weight_ih_l{layer}",
+                    weight_hh=tuple(f"weight_hh_l{layer}_d{d}" for d in range(depth)),
+                    bias_hh=tuple(f"bias_l{layer}_d{d}" for d in range(depth)) if bias else (),
+                )
+            ]
+            for layer in range(num_layers)
+        ]
         rows = len(self.cell.gates) * hidden_size
         maskable: list[str] = []
-        for layer, [names] in enumerate(self._layers()):
+        for layer, [names] in enumerate(self._layers):
             inputs = hidden_size if layer else input_size
             shapes: dict[str, tuple[int, ...]] = {names.weight_ih: (rows, inputs)}
             shapes |= dict.fromkeys(names.weight_hh, (rows, hidden_size))
@@ -94,19 +104,6 @@ class SparseRHN(SparseRecurrent):
         self.maskable = tuple(maskable)
         self.reset_parameters()
         self._init_masks(options.get("density", 1.0))
-
-    def _layers(self) -> list[list[LayerNames]]:
-        micro = range(self.depth)
-        return [
-            [
-                LayerNames(
-                    weight_ih=f"weight_ih_l{layer}",
-                    weight_hh=tuple(f"weight_hh_l{layer}_d{d}" for d in micro),
-                    bias_hh=tuple(f"bias_l{layer}_d{d}" for d in micro) if self.bias else (),
-                )
-            ]
-            for layer in range(self.num_layers)
-        ]
 
     def reset_parameters(self) -> None:
         """Draws weights uniformly from ±1/√H and sets biases as the constructor says."""

@@ -56,9 +56,22 @@ class SparseTorchRecurrent(SparseRecurrent):
         if proj_size < 0 or proj_size >= hidden_size:
             raise ValueError(f"proj_size must be in [0, hidden_size), got {proj_size}")
         self.proj_size = proj_size
+        self._layers = [
+            [
+                LayerNames(
+                    weight_ih=f"weight_ih_l{layer}{suffix}",
+                    weight_hh=(f"weight_hh_l{layer}{suffix}",),
+                    bias_ih=f"bias_ih_l{layer}{suffix}" if bias else None,
+                    bias_hh=(f"bias_hh_l{layer}{suffix}",) if bias else (),
+                    reverse=bool(suffix),
+                )
+                for suffix in (("", "_reverse") if bidirectional else ("",))
+            ]
+            for layer in range(num_layers)
+        ]
         rows = len(self.cell.gates) * hidden_size
         width, inputs = proj_size or hidden_size, input_size
-        for directions in self._layers():
+        for directions in self._layers:
             for names in directions:
                 shapes = {names.weight_ih: (rows, inputs), names.weight_hh[0]: (rows, width)}
                 for bias_name in (names.bias_ih, *names.bias_hh):
@@ -73,21 +86,6 @@ class SparseTorchRecurrent(SparseRecurrent):
         self.maskable = tuple(name for name in self._flat_weights_names if "weight" in name)
         self.reset_parameters()
         self._init_masks(options.get("density", 1.0))
-
-    def _layers(self) -> list[list[LayerNames]]:
-        return [
-            [
-                LayerNames(
-                    weight_ih=f"weight_ih_l{layer}{suffix}",
-                    weight_hh=(f"weight_hh_l{layer}{suffix}",),
-                    bias_ih=f"bias_ih_l{layer}{suffix}" if self.bias else None,
-                    bias_hh=(f"bias_hh_l{layer}{suffix}",) if self.bias else (),
-                    reverse=bool(suffix),
-                )
-                for suffix in (("", "_reverse") if self.bidirectional else ("",))
-            ]
-            for layer in range(self.num_layers)
-        ]
 
     @staticmethod
     def _projection(names: LayerNames) -> str:
@@ -110,7 +108,7 @@ class SparseTorchRecurrent(SparseRecurrent):
                 *([names.bias_ih, *names.bias_hh] if names.bias_ih else []),
                 *([self._projection(names)] if self.proj_size else []),
             ]
-            for directions in self._layers()
+            for directions in self._layers
             for names in directions
         ]
         return kinds

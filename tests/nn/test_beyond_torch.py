@@ -56,7 +56,7 @@ def assert_equal(found: Any, expected: Any) -> None:
 def definition(module: Any, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
     """The stack in plain torch, in evaluation."""
     finals = []
-    for layer, [names] in enumerate(module._layers()):
+    for layer, [names] in enumerate(module._layers):
         initial = torch.stack([s[layer] for s in (hx if isinstance(hx, tuple) else (hx,))])
         biases = [module.get_parameter(name) for name in names.bias_hh]
         x, final = run_definition(
