@@ -193,7 +193,8 @@ class SparseModule(nn.Module):
     def _mask(self, name: str) -> Tensor | None:
         """The weight's mask, None where none was set."""
         mask: Tensor | None = getattr(self, f"{name}_mask")
-        return mask
+        # torch.nn.utils.prune, used on this module, puts a mask of numbers in the buffer's place
+        return mask if mask is None or mask.dtype == torch.bool else mask != 0
 
     def _full_mask(self, name: str) -> Tensor:
         mask = self._mask(name)

@@ -471,3 +471,31 @@ def test_errors_of_packing(kind: str, subject: str) -> None:
         pack_padded_sequence(draw(T, B, I), torch.tensor([5, 2, 0]))
     with pytest.raises(RuntimeError):
         module(PackedSequence(draw(7, I + 1), torch.tensor([3, 2, 2])))
+
+
+# ----------------------------------------------------------------------- what others do to modules
+
+
+@kinds
+@subjects
+def test_weight_norm(kind: str, subject: str) -> None:
+    module, twin = pair(kind, subject)
+    x = draw(T, B, I)
+    for m in (module, twin):
+        nn.utils.parametrizations.weight_norm(m, "weight_hh_l0")
+    if subject != "masked":  # there, the norm is that of the whole weight
+        assert_equal_results(module(x), twin(x))
+    module(x)[0].sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+@kinds
+@subjects
+def test_pruned_where_it_stands(kind: str, subject: str) -> None:
+    module, twin = pair(kind, subject)
+    mask = torch.rand(module.weight_hh_l0.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    for m in (module, twin):
+        prune.custom_from_mask(m, "weight_hh_l0", mask)
+    assert_equal_results(module(draw(T, B, I)), twin(draw(T, B, I)))
+    module(draw(T, B, I))[0].sum().backward()
+    assert not module.weight_hh_l0_orig.grad[~mask].any()
