@@ -13,7 +13,7 @@ namespace lsh {
 enum class QRMethod : int32_t { not_finite = -1, one_pass = 1, two_passes = 2, reflections = 3, broken_down = 4 };
 
 // Columns that are reflected together.
-constexpr int64_t kPanel = 32;
+constexpr int64_t kPanel = 64;
 
 template <class T>
 struct QRGrowthPass {

@@ -16,11 +16,11 @@ struct Reflections {
   int64_t n, K;
   T* matrix;   // (n, K) in; R on and above the diagonal out
   T* vectors;  // (K, n): vector c from its row on, the first number is 1
-  T* strips;   // 2 (kPanel, K), and two (kPanel, kPanel)
+  T* strips;   // 2 (kPanel, K), and (kPanel, kPanel) for each panel
   T* scratch;  // of this worker
 
   int64_t panel_width(int64_t p) const { return K - p < kPanel ? K - p : kPanel; }
-  T* block() const { return strips + 2 * kPanel * K; }
+  T* block(int64_t p) const { return strips + 2 * kPanel * K + p * kPanel; }  // T of the panel from column p on
 
   // a · b
   static double dot(const T* a, const T* b, int64_t count) {
@@ -44,10 +44,10 @@ struct Reflections {
     for (; i < count; ++i) out[i] += factor * v[i];
   }
 
-  // Reduces the columns [p, p + b) from row p on; R's part goes back to the matrix, T to block().
+  // Reduces the columns [p, p + b) from row p on; R's part goes back to the matrix, T to its block.
   void reduce_panel(int64_t p, int64_t b) const {
     const int64_t m = n - p;
-    T* triangle = block();
+    T* triangle = block(p);
     for (int64_t c = 0; c < b; ++c) {
       T* column = vectors + (p + c) * n + p;
       for (int64_t r = 0; r < m; ++r) column[r] = matrix[(p + r) * K + p + c];
@@ -87,23 +87,6 @@ struct Reflections {
     }
   }
 
-  // T of a panel again, from its vectors: Q is formed in another order than R.
-  void rebuild_triangle(int64_t p, int64_t b, T* triangle) const {
-    const int64_t m = n - p;
-    for (int64_t j = 0; j < b; ++j) {
-      const T* v = vectors + (p + j) * n + p;
-      const double length = dot(v + j, v + j, m - j);
-      const double tau = length > 1 ? 2 / length : 0;
-      double products[kPanel];
-      for (int64_t i = 0; i < j; ++i) products[i] = dot(vectors + (p + i) * n + p + j, v + j, m - j);
-      for (int64_t i = 0; i < b; ++i) {
-        double sum = 0;
-        for (int64_t k = i; k < j; ++k) sum += triangle[i * b + k] * products[k];
-        triangle[i * b + j] = i < j ? T(-tau * sum) : (i == j ? T(tau) : T(0));
-      }
-    }
-  }
-
   // C -= V op(T) Vᵀ C for the columns [begin, end) of C (n, K), from row p on.
   void apply(int64_t p, int64_t b, const Operand<T>& triangle, T* c, int64_t begin, int64_t end) const {
     if (begin >= end) return;
@@ -123,7 +106,7 @@ struct Reflections {
       if (worker.index == 0) reduce_panel(p, b);
       wait_for_team(worker);
       const Range own = share_of_tiles(worker, K - p - b, kTileColumns<T>);
-      apply(p, b, transposed<T>(block(), b), matrix, p + b + own.begin, p + b + own.end);
+      apply(p, b, transposed<T>(block(p), b), matrix, p + b + own.begin, p + b + own.end);
       wait_for_team(worker);
     }
   }
@@ -137,11 +120,9 @@ struct Reflections {
     wait_for_team(worker);
     for (int64_t p = (K - 1) / kPanel * kPanel; p >= 0; p -= kPanel) {
       const int64_t b = panel_width(p);
-      if (worker.index == 0) rebuild_triangle(p, b, block());
-      wait_for_team(worker);
       const Range own = share_of_tiles(worker, K - p, kTileColumns<T>);
-      apply(p, b, by_rows<T>(block(), b), basis, p + own.begin, p + own.end);
-      wait_for_team(worker);
+      apply(p, b, by_rows<T>(block(p), b), basis, p + own.begin, p + own.end);
+      wait_for_team(worker);  // the next panel shares the columns in another way
     }
   }
 };
