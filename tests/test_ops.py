@@ -80,6 +80,12 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     if name == "lstm_folded_tangent":
         trajectory = torch.rand(T, 4, H, 8, generator=generator), draw(T + 1, 2, H, 8).detach()
         return [(draw(B, 2, H, 7), *trajectory, [draw(4 * H, H)])]
+    if name.endswith("_folded_tangent"):
+        cell = CELLS[name.removesuffix("_folded_tangent")]
+        G, S, A = len(cell.gates), len(cell.states), cell.activations
+        activations, states = draw(2 * T, A, H, 8).detach(), draw(2 * T + 1, S, H, 8).detach()
+        weights = [draw(G * H, H), draw(G * H, H)]
+        return [(draw(B, S, H, 7), activations, states, weights)]
     if name == "qr_growth":
         return [(draw(B, 8, 3),), (draw(1, 4, 4),), (draw(0, 3, 2),)]
     x, weight = draw(N, I), draw(4 * H, I)

@@ -11,7 +11,11 @@
 
 namespace lsh {
 
+LSH_DISPATCH(FoldedTable, folded_elman)
+LSH_DISPATCH(FoldedTable, folded_gru)
 LSH_DISPATCH(FoldedTable, folded_lstm)
+LSH_DISPATCH(FoldedTable, folded_rhn)
+LSH_DISPATCH(FoldedTable, folded_free_rhn)
 
 namespace {
 
@@ -73,9 +77,22 @@ Tensor folded(Tensor tangent, Tensor activations, Tensor states, Tensors weight_
 
 }  // namespace
 
+#define LSH_FOLDED_SCHEMA(m, name) \
+  m.def(name "_folded_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] weight_hh) -> Tensor")
+
 STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) {
-  m.def("lstm_folded_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] weight_hh) -> Tensor");
+  LSH_FOLDED_SCHEMA(m, "elman");
+  LSH_FOLDED_SCHEMA(m, "gru");
+  LSH_FOLDED_SCHEMA(m, "lstm");
+  LSH_FOLDED_SCHEMA(m, "rhn");
+  LSH_FOLDED_SCHEMA(m, "free_rhn");
 }
-STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) { m.impl("lstm_folded_tangent", TORCH_BOX(&folded<folded_lstm_table>)); }
+STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
+  m.impl("elman_folded_tangent", TORCH_BOX(&folded<folded_elman_table>));
+  m.impl("gru_folded_tangent", TORCH_BOX(&folded<folded_gru_table>));
+  m.impl("lstm_folded_tangent", TORCH_BOX(&folded<folded_lstm_table>));
+  m.impl("rhn_folded_tangent", TORCH_BOX(&folded<folded_rhn_table>));
+  m.impl("free_rhn_folded_tangent", TORCH_BOX(&folded<folded_free_rhn_table>));
+}
 
 }  // namespace lsh

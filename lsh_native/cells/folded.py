@@ -69,5 +69,5 @@ def _register(name: str) -> None:
     torch.library.register_autograd(name, no_derivative)
 
 
-for _cell in ("lstm",):
+for _cell in ("elman", "gru", "lstm", "rhn", "free_rhn"):
     _register(f"lsh::{_cell}_folded_tangent")
