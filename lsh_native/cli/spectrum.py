@@ -31,6 +31,7 @@ def spectrum(
     sequences: int = 4,
     state_warmup: int = 20,
     tangent_warmup: int = 20,
+    until: float | None = None,
     dtype: Literal["float32", "float64"] = "float64",
     reference: Literal["lsh2022"] | None = None,
     text: DataSettings = DataSettings(),  # noqa: B008 - frozen
@@ -47,6 +48,8 @@ def spectrum(
         sequences: windows side by side.
         state_warmup: steps before for the state alone.
         tangent_warmup: steps between the two for the tangent vectors.
+        until: standard error at which to stop before all steps are done; each exponent's must be
+            as small.
         dtype: precision to compute in.
         reference: `lsh2022` for the published convention.
         text: how the text becomes tokens.
@@ -79,6 +82,7 @@ def spectrum(
             k=k,
             state_warmup=state_warmup,
             tangent_warmup=tangent_warmup,
+            until=until,
             dtype=precision,
         )
     record = replace(found, history=None, history_steps=()).to_dict()
@@ -87,6 +91,8 @@ def spectrum(
     figure.write_text(_draw(found), encoding="utf-8")
     print(f"{output} and {figure}: {len(found.exponents)} exponents over {found.steps} steps")
     print(f"largest exponent {found.largest:+.4f}, {found.collapsed} of them -inf")
+    if found.fallbacks or found.breakdowns:
+        print(f"{found.fallbacks} intervals broken up, {found.breakdowns} factors broken down")
     if found.convention.reference is None and math.isfinite(found.largest) and k is None:
         print(f"Kaplan-Yorke dimension {found.kaplan_yorke_dimension:.3f}")
 

@@ -172,6 +172,28 @@ def spectrum(
 
 
 @_STYLE
+def convergence(
+    curves: Sequence[Curve], axes: Axes | None = None, *, title: str = "", width: int = WIDTH
+) -> Axes:
+    """Draw running estimates over the steps that were averaged; a band is what they end in."""
+    axes = axes or _canvas(width=width, height=0.64 * width)[0]
+    for curve in curves:
+        x, y = _xy(curve)
+        style = _line(curve.role)
+        if curve.error is not None:
+            error = float(np.asarray(curve.error, dtype=np.float64))
+            axes.axhspan(y[-1] - error, y[-1] + error, color=style["color"], alpha=0.2, linewidth=0)
+        axes.plot(x, y, **style)
+    axes.margins(x=0, y=0.08)
+    axes.set_xlim(0, None)
+    axes.set_title(title)
+    axes.set_xlabel("time steps averaged")
+    axes.xaxis.set_major_locator(_ticks(6, integer=True))
+    _end_labels(axes, curves)
+    return axes
+
+
+@_STYLE
 def over_epochs(
     distances: Sequence[Curve], perplexities: Sequence[Curve], *, rungs: Sequence[int], total: int
 ) -> Figure:
@@ -427,6 +449,7 @@ def _mark_rungs(axes: Axes, rungs: Sequence[float]) -> None:
 def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
     """Write the labels of curves to the right of the axes, at the height of their ends, apart."""
     ends = []
+    axes.autoscale_view()  # transLimits lags behind what was drawn
     for curve in curves:
         y = _xy(curve)[1]
         y = y[np.isfinite(y)]

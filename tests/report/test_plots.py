@@ -31,6 +31,9 @@ BLOCKS = [
 # Each draws on the axes it is given, or on its own.
 DRAWINGS = {
     "spectrum": lambda axes=None: plots.spectrum(SPECTRUM, axes, title="layer 1"),
+    "convergence": lambda axes=None: plots.convergence(
+        [Curve(label="dense", role=Role.DENSE, x=(5, 10, 15), y=(0.3, 0.1, 0.2), error=0.05)], axes
+    ),
     "trajectory": lambda axes=None: plots.trajectory(LOSSES, axes, rungs=(2,)),
     "survival": lambda axes=None: plots.survival(
         [
