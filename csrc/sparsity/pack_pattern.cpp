@@ -1,6 +1,7 @@
 // lsh::pack_pattern_: writes the pattern of a mask into a tensor of its capacity, in two passes over the mask.
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -61,16 +62,17 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
     if (worker.index == 0) places.assign(worker.count, std::vector<int32_t>(columns, 0));
     wait_for_team(worker);
     const Range r = share(worker, rows);
-    std::vector<int32_t>& place = places[worker.index];
+    int32_t* const place = places[worker.index].data();
+    std::vector<int32_t> line(columns + 1);  // a row's columns are listed without branches, one write beyond the last
     for (int64_t row = r.begin; row < r.end; ++row) {
       const uint8_t* entry = connected + row * columns;
-      int32_t* out = column_of + row_offsets[row];
+      int64_t listed = 0;
       for (int64_t column = 0; column < columns; ++column) {
-        if (entry[column]) {
-          *out++ = int32_t(column);
-          ++place[column];
-        }
+        line[listed] = int32_t(column);
+        listed += entry[column] != 0;
       }
+      std::copy_n(line.data(), listed, column_of + row_offsets[row]);
+      for (int64_t column = 0; column < columns; ++column) place[column] += entry[column] != 0;
     }
     wait_for_team(worker);
     if (worker.index == 0) {

@@ -2,6 +2,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "common/check.h"
@@ -56,13 +57,13 @@ class Selection {
     run_team(1 + size_ / 262144, [&](const Worker& worker) {
       if (worker.index == 0) workers_.resize(worker.count);
       wait_for_team(worker);
-      std::vector<int64_t> slots(int64_t(1) << kSlotBits);
+      const std::unique_ptr<int64_t[]> slots(new int64_t[int64_t(1) << kSlotBits]);
       const Range range = share(worker, size_);
       while (!done_) {
         const int64_t used = int64_t((bracket_.high - bracket_.low) >> bracket_.shift) + 1;
-        std::fill_n(slots.begin(), used, 0);
+        std::fill_n(slots.get(), used, 0);
         Census& census = workers_[worker.index];
-        census = {0, 0, 0, slots.data()};
+        census = {0, 0, 0, slots.get()};
         over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
           kernels_.count(scored, ranking_, begin, end, bracket_, census);
         });
@@ -104,10 +105,10 @@ class Selection {
     return {low, high, shift};
   }
 
-  // Where the key of rank `count` lies if every 64th or so entry speaks for all. A wrong guess costs a pass.
+  // Where the key of rank `count` lies if one of many entries speaks for all. A wrong guess costs a pass.
   Bracket likely_bracket() const {
-    constexpr int64_t kSample = 65536;
-    const int64_t stride = std::max<int64_t>(1, size_ / kSample) | 1;  // odd, to meet every column of even matrices
+    const int64_t sample = std::min<int64_t>(size_ / 16 + 1, 65536);
+    const int64_t stride = (size_ / sample) | 1;  // odd, to meet every column of even matrices
     std::vector<uint64_t> keys(size_ / stride + int64_t(tensors_.size()) + 1);
     int64_t found = 0;
     int64_t eligible = 0;

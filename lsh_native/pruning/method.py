@@ -136,8 +136,8 @@ class PruningMethod:
         whole = self.between.present(whole, state)
         there = self.structure.reduce(whole)
         budget = self.budget(there, step)
-        there, state = self._shrink(there, budget, state, generator)
-        masks, state = self._rewire(there, budget, step, state, generator)
+        there, live, state = self._shrink(there, budget, state, generator)
+        masks, state = self._rewire(there, live, budget, step, state, generator)
         masks = self.structure.expand(masks, whole)
         state = self.between.after(whole, masks, state)
         return masks, state, self.between.restart(whole, masks, state)
@@ -148,21 +148,22 @@ class PruningMethod:
 
     def _shrink(
         self, there: Connections, budget: Counts, state: State, generator: torch.Generator
-    ) -> tuple[Connections, State]:
-        """Drop what a falling density leaves over."""
+    ) -> tuple[Connections, Counts, State]:
+        """Drop what a falling density leaves over; what there is then, and how many."""
         live = there.counts()
         excess = sum(live.values()) - sum(budget.values())
         if excess <= 0:
-            return there, state
+            return there, live, state
         above = {name: max(0, count - budget[name]) for name, count in live.items()}
         drop = self.shrink or self.drop
         losses = apportion(excess, above, live)
         masks, state = self.structure.shrink(drop, there, losses, state, generator)
-        return replace(there, masks=masks), state
+        return replace(there, masks=masks), count_live(masks), state
 
     def _rewire(
         self,
         there: Connections,
+        live: Counts,
         budget: Counts,
         step: int,
         state: State,
@@ -170,13 +171,13 @@ class PruningMethod:
     ) -> tuple[Masks, State]:
         """Drop a fraction and grow as many."""
         if self.grow is None:
-            self._refuse_excess(self.drop, budget, sum(there.counts().values()))
+            self._refuse_excess(self.drop, budget, sum(live.values()))
             return there.masks, state
         fraction = self.schedule.drop_fraction(step)
         losses = {
             # 0.07 · 100 is 7.000000000000001 in floating point and must not become 8
             name: math.ceil(round(fraction * count, 6))
-            for name, count in there.counts().items()
+            for name, count in live.items()
         }
         survivors, state = self.drop(there, losses, state, generator)
         left = count_live(survivors)

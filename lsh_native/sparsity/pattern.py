@@ -134,7 +134,7 @@ def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
     """
     _check_mask(mask)
     if capacity is None:
-        capacity = int(mask.sum())
+        capacity = int(mask.count_nonzero())
     pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity)
     return pack_pattern_(pattern, mask).to(mask.device)
 
