@@ -147,8 +147,7 @@ def method(name: str, *, compat: str | None = None, **controls: Any) -> PruningM
         raise ValueError(
             f"the controls of {name} must be of {', '.join(known)}, got {', '.join(unknown)}"
         )
-    needed = {control for control, value in known.items() if value.default is value.empty}
-    if missing := needed - controls.keys():
+    if missing := needed_controls(name) - controls.keys():
         raise ValueError(f"the method {name} must be told {', '.join(sorted(missing))}")
     if compat not in (None, "lsh2022"):
         raise ValueError(f"compat must be 'lsh2022' or None, got {compat!r}")
@@ -159,6 +158,12 @@ def method(name: str, *, compat: str | None = None, **controls: Any) -> PruningM
         controls[slot] = _pick(slot, choices, controls[slot])
     made = make(**controls)
     return made if compat is None else as_in_2022(made)
+
+
+def needed_controls(name: str) -> set[str]:
+    """The controls that a method must be told."""
+    known = inspect.signature(_pick("method", METHODS, name)).parameters
+    return {control for control, value in known.items() if value.default is value.empty}
 
 
 def _pick(control: str, choices: Mapping[str, Any], name: object) -> Any:

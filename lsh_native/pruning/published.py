@@ -54,15 +54,21 @@ from lsh_native.pruning.schedule import (
 from lsh_native.pruning.score import paths, relative_importance, saliency
 from lsh_native.pruning.structure import FanIn, Gates, Structure
 from lsh_native.pruning.units import Units, unit_norm
-from lsh_native.sparsity.mask import Distribution, erdos_renyi, erdos_renyi_kernel, uniform
+from lsh_native.sparsity.mask import (
+    Distribution,
+    erdos_renyi,
+    erdos_renyi_kernel,
+    everything,
+    uniform,
+)
 
 MEST_FRACTION: Final = Pieces((0.4, 0.02), (0.7, 0.01), (1.0, 0.0))
 CHTS_TEMPERATURE: Final = Linear(1.0, 3.0)
 
 
 def dense() -> PruningMethod:
-    """Keep every connection; the density of the topology must be 1."""
-    return PruningMethod()
+    """Keep every connection, whatever the density of the topology."""
+    return PruningMethod(initial=everything)
 
 
 def static(*, initial: Distribution = uniform, structure: Structure | None = None) -> PruningMethod:
@@ -145,6 +151,7 @@ def lottery_ticket(
     keep: float = 0.8,
     rewind_to: int | float = 0,
     drop: Drop = magnitude,
+    begin: int | float = 0,
     until: int | float = 1.0,
 ) -> PruningMethod:
     """Train in rounds; after each keep the largest weights and put them back to where they were.
@@ -155,7 +162,7 @@ def lottery_ticket(
     Source: J. Frankle and M. Carbin, "The lottery ticket hypothesis", 2019.
     """
     return PruningMethod(
-        schedule=Rounds(keep=keep, every=every, until=until),
+        schedule=Rounds(keep=keep, every=every, begin=begin, until=until),
         drop=drop,
         between=Rewind(moment=rewind_to),
     )
@@ -165,6 +172,7 @@ def set_(
     *,
     drop_fraction: Value = 0.3,
     every: int,
+    begin: int | float = 0,
     until: int | float = 1.0,
     initial: Distribution = erdos_renyi,
 ) -> PruningMethod:
@@ -174,7 +182,7 @@ def set_(
     """
     return PruningMethod(
         initial=initial,
-        schedule=Updates(fraction=drop_fraction, every=every, until=until),
+        schedule=Updates(fraction=drop_fraction, every=every, begin=begin, until=until),
         drop=set_drop,
         grow=random_growth,
     )
@@ -231,6 +239,7 @@ def sparse_momentum(
     drop_fraction: Value = 0.5,
     smoothing: Value = 0.9,
     every: int,
+    begin: int | float = 0,
     until: int | float = 1.0,
     initial: Distribution = uniform,
 ) -> PruningMethod:
@@ -243,7 +252,7 @@ def sparse_momentum(
     """
     return PruningMethod(
         initial=initial,
-        schedule=_falling(drop_fraction, 0.005, every, until),
+        schedule=_falling(drop_fraction, 0.005, every, until, begin),
         drop=magnitude,
         grow=gradient_growth,
         redistribute=mean_gradient,
@@ -299,6 +308,7 @@ def selfish(
     *,
     drop_fraction: Value = 0.8,
     every: int,
+    begin: int | float = 0,
     until: int | float = 1.0,
     initial: Distribution = uniform,
     gates: int | None = None,
@@ -309,6 +319,7 @@ def selfish(
     Args:
         drop_fraction: At the start, falling along a cosine; 0.8 for the LSTM, 0.5 for the RHN.
         every: Steps between updates; an epoch as published.
+        begin: Moment from which steps are counted.
         until: Moment at which the topology stops to change.
         initial: How many connections each matrix has.
         gates: Gates in a recurrent matrix that share by `redistribute` what grows, each dropping
@@ -320,7 +331,7 @@ def selfish(
     """
     return PruningMethod(
         initial=initial,
-        schedule=_falling(drop_fraction, 0.005, every, until),
+        schedule=_falling(drop_fraction, 0.005, every, until, begin),
         drop=magnitude,
         grow=random_growth,
         redistribute=redistribute,
@@ -428,6 +439,7 @@ def cannistraci_hebb(
     *,
     drop_fraction: Value = 0.3,
     every: int,
+    begin: int | float = 0,
     until: int | float = 1.0,
     initial: Distribution = erdos_renyi,
 ) -> PruningMethod:
@@ -440,7 +452,7 @@ def cannistraci_hebb(
     """
     return PruningMethod(
         initial=initial,
-        schedule=Updates(fraction=drop_fraction, every=every, until=until),
+        schedule=Updates(fraction=drop_fraction, every=every, begin=begin, until=until),
         drop=magnitude,
         grow=path_growth,
     )
@@ -451,6 +463,7 @@ def soft_cannistraci_hebb(
     temperature: Value = CHTS_TEMPERATURE,
     drop_fraction: Value = 0.3,
     every: int,
+    begin: int | float = 0,
     until: int | float = 1.0,
     initial: Distribution = erdos_renyi,
 ) -> PruningMethod:
@@ -460,7 +473,7 @@ def soft_cannistraci_hebb(
     (CHTs).
     """
     method = cannistraci_hebb(
-        drop_fraction=drop_fraction, every=every, until=until, initial=initial
+        drop_fraction=drop_fraction, every=every, begin=begin, until=until, initial=initial
     )
     return replace(
         method,

@@ -16,7 +16,7 @@ from torch import Tensor
 from lsh_native.data import Corpus, evaluation_columns
 from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.nn import LanguageModel
-from lsh_native.pruning.catalogue import method
+from lsh_native.pruning.catalogue import method, needed_controls
 from lsh_native.search.space import ACTIVE, RECIPE, Candidate
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
@@ -233,13 +233,13 @@ def _one_thread() -> Iterator[None]:
 def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
     """What the catalogue must be told of a candidate.
 
-    A dynamic method changes once an epoch, in the first step after the evaluation, so that a model
-    is judged with the connections it was trained with.
+    A method without an interval of its own changes once an epoch, in the first step after the
+    evaluation, so that a model is judged with the connections it was trained with.
     """
     told = {*ACTIVE[candidate.method], *dict(candidate.controls)}
     controls = {name: value for name, value in candidate.to_dict().items() if name in told}
-    once = {"every": steps_per_epoch, "begin": 1} if candidate.method == "dynamic" else {}
-    return once | controls
+    needs_interval = "every" in needed_controls(candidate.method)
+    return ({"every": steps_per_epoch, "begin": 1} if needs_interval else {}) | controls
 
 
 def _epoch_record(trainer: Trainer) -> EpochRecord:

@@ -61,6 +61,11 @@ def erdos_renyi_kernel(sizes: Sizes, density: float) -> Counts:
     return _distribute(sizes, density, lambda size: Fraction(sum(size), math.prod(size)))
 
 
+def everything(sizes: Sizes, density: float) -> Counts:
+    """Give every matrix all its connections, whatever the density."""
+    return {name: size.numel() for name, size in sizes.items()}
+
+
 def total_count(sizes: Sizes, density: float) -> int:
     """Connections of all matrices together: the density times the total size, rounded.
 

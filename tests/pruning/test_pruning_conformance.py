@@ -109,10 +109,6 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def density_of(name):
-    return 1.0 if name == "dense" else DENSITY
-
-
 class Tagger(nn.Module):
     """An LSTM between an embedding and a decoder, of sizes that every structure divides."""
 
@@ -138,7 +134,7 @@ class Run:
         self.topology = Topology(
             self.model,
             method(name, **controls),
-            density=density_of(name),
+            density=DENSITY,
             seed=seed,
             steps=steps,
         )
@@ -180,6 +176,8 @@ class Run:
     def expected_total(self):
         """Connections that there must be, counted in the structure's own units."""
         masks = self.topology.masks()
+        if self.method == method("dense"):
+            return sum(mask.numel() for mask in masks.values())
         weights = {name: mask.float() for name, mask in masks.items()}
         whole = Connections(weights=weights, masks=masks, density=self.topology._density)
         sizes = self.method.structure.reduce(whole).sizes
@@ -267,7 +265,7 @@ def one_update(name, controls, shapes, *, seed):
     """One step and one update in the middle of a training: what it saw, what it returned."""
     generator = torch.Generator().manual_seed(1)
     made = method(name, **controls).over(STEPS)
-    density = density_of(name)
+    density = DENSITY
     weights = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
     gradients = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
     full = {n: torch.ones(shape, dtype=torch.bool) for n, shape in shapes.items()}
