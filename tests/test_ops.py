@@ -74,6 +74,8 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
             ([m.clone() for m in masks], [], 2**61 + 5, 4, False, False, False),
             ([mask_hh.clone()], [draw(4 * H, H).double()], 0, 2, True, True, False),
         ]
+    if name == "zero_dead_":
+        return [([draw(4 * H, I).detach(), draw(4 * H, I).detach().double()], mask_ih)]
     cell_name, _, kind = name.rpartition("_")
     if cell_name in CELLS:
         return layer_samples(CELLS[cell_name], kind, draw, mask, generator)

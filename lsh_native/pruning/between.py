@@ -175,24 +175,17 @@ class Reserve(Between):
     the optimizer moves them by is added to their values.
 
     Args:
-        extra: Share of all connections that trains beyond the live ones, in [0, 1].
+        extra: Share of all connections that trains beyond the live ones.
         decay: Share of a trained weight that is taken away at each step; a dead one loses
             1 / density times as much.
-
-    Raises:
-        ValueError: `extra` is out of range.
 
     Source: S. Jayakumar et al., "Top-KAST", 2020.
     """
 
     acts: ClassVar[bool] = True
     reads_gradient: ClassVar[bool] = True
-    extra: float = 0.1
+    extra: Value = 0.1
     decay: Value = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.extra <= 1:
-            raise ValueError(f"extra must be in [0, 1], got {self.extra}")
 
     def begin(self, connections: Connections) -> State:
         """See `Between.begin`."""
@@ -223,10 +216,15 @@ class Reserve(Between):
         return replace(connections, weights=weights)
 
     def after(self, connections: Connections, masks: Masks, state: State) -> State:
-        """See `Between.after`."""
+        """See `Between.after`.
+
+        Raises:
+            ValueError: `extra` is outside [0, 1].
+        """
+        share = at(self.extra, connections.progress)
         kept: dict[str, Tensor] = {}
         for name, weight in connections.weights.items():
-            extra = total_count({name: weight.shape}, self.extra)
+            extra = total_count({name: weight.shape}, share)
             dead = weight.numel() - int(masks[name].count_nonzero())
             trained = grow_highest(
                 {name: weight}, {name: masks[name]}, min(extra, dead), magnitude=True

@@ -105,6 +105,10 @@ class PruningMethod:
         masks = self.structure.expand(masks, connections)
         return masks, {**state, **self.between.begin(replace(connections, masks=masks))}
 
+    def refuse(self, masks: Masks) -> None:
+        """Raise ValueError where masks cannot be of this method."""
+        self.structure.refuse(masks)
+
     def follow(
         self, connections: Connections, step: int, state: State, generator: torch.Generator
     ) -> tuple[Weights, State]:

@@ -283,7 +283,7 @@ def rigl(
 
 def top_kast(
     *,
-    extra: float = 0.1,
+    extra: Value = 0.1,
     decay: Value = 0.0,
     every: int = 1,
     until: int | float = 1.0,
@@ -416,7 +416,7 @@ def mest(
 
 def structured_rigl(
     *,
-    ablate: float = 0.3,
+    ablate: Value = 0.3,
     drop_fraction: Value = 0.3,
     every: int = 100,
     until: int | float = 0.75,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsh_native.pruning.course import Value, at
 from lsh_native.pruning.criterion import Counts, Drop, DropLowest, Grow, GrowHighest
 from lsh_native.sparsity.connections import Connections, Masks, State, count_live
 from lsh_native.sparsity.selection import NaNError
@@ -33,6 +34,9 @@ class Structure:
     def expand(self, masks: Masks, connections: Connections) -> Masks:
         """Masks of what criteria saw, as masks of the connections."""
         return masks
+
+    def refuse(self, masks: Masks) -> None:
+        """Raise ValueError where masks are not of this structure."""
 
     def shrink(
         self,
@@ -104,6 +108,15 @@ class Blocks(Structure):
             .view(connections.sizes[name])
             for name, mask in masks.items()
         }
+
+    def refuse(self, masks: Masks) -> None:
+        """See `Structure.refuse`."""
+        for name, mask in masks.items():
+            tiles = self._tiles(mask)
+            if not torch.equal(self._any(tiles), tiles.all(3).all(1)):
+                raise ValueError(
+                    f"the mask of {name} must hold whole blocks of {self.rows} x {self.columns}"
+                )
 
     def _each(self, pool: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: pool(self._tiles(tensor)) for name, tensor in tensors.items()}
@@ -207,6 +220,17 @@ class Balanced(Structure):
                     f"groups, got {size[1:].numel()}"
                 )
         return connections
+
+    def refuse(self, masks: Masks) -> None:
+        """See `Structure.refuse`."""
+        for name, mask in masks.items():
+            live = self._groups(mask).count_nonzero(1)
+            live = live[live > 0]  # groups may have fallen out of use
+            if live.numel() and int(live.max() - live.min()) > 1:
+                raise ValueError(
+                    f"the groups of {name} must hold equal numbers of connections to within one, "
+                    f"got {int(live.min())} to {int(live.max())}"
+                )
 
     def shrink(
         self,
@@ -322,6 +346,12 @@ class NofM(Balanced):
             )
         return super().reduce(connections)
 
+    def refuse(self, masks: Masks) -> None:
+        """See `Structure.refuse`."""
+        for name, mask in masks.items():
+            if not bool((self._groups(mask).count_nonzero(1) == self.n).all()):
+                raise ValueError(f"the mask of {name} must keep {self.n} of each {self.width}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FanIn(Balanced):
@@ -334,16 +364,17 @@ class FanIn(Balanced):
         ablate: Share γ in [0, 1); 0 ablates no row.
 
     Raises:
-        ValueError: The share is out of range.
+        ValueError: The share is out of range, at the start or at the end.
 
     Source: M. Lasby et al., "Dynamic sparse training with structured sparsity", 2024 (SRigL).
     """
 
-    ablate: float = 0.0
+    ablate: Value = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width is not None or not 0 <= self.ablate < 1:
+        shares = [at(self.ablate, progress) for progress in (0.0, 1.0)]
+        if self.width is not None or not all(0 <= share < 1 for share in shares):
             raise ValueError(f"ablate must be in [0, 1) over whole rows, got {self}")
 
     def used(
@@ -356,7 +387,8 @@ class FanIn(Balanced):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """See `Balanced.used`."""
-        if not self.ablate or not any(connections.counts().values()):  # or the first masks
+        share = at(self.ablate, connections.progress)
+        if not share or not any(connections.counts().values()):  # or the first masks
             return super().used(grow, connections, survivors, counts, state, generator)
         tried, _ = grow(connections, survivors, counts, state, generator)
         used = {}
@@ -364,7 +396,7 @@ class FanIn(Balanced):
             alive = connections.masks[name].flatten(1).any(1)
             salient = mask.flatten(1).count_nonzero(1)
             mean = int(mask.count_nonzero()) / max(int(alive.count_nonzero()), 1)
-            used[name] = alive & (salient >= self.ablate * mean)
+            used[name] = alive & (salient >= share * mean)
         return used
 
 

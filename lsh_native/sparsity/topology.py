@@ -46,6 +46,9 @@ class Method(Protocol):
     def start(self, connections: Connections, generator: torch.Generator) -> tuple[Masks, State]:
         """First masks and state, given a model whose connections are all live."""
 
+    def refuse(self, masks: Masks) -> None:
+        """Raise ValueError where masks cannot be of this method."""
+
     def follow(
         self, connections: Connections, step: int, state: State, generator: torch.Generator
     ) -> tuple[Weights, State]:
@@ -263,6 +266,7 @@ class Topology:
                 check_masks(part, self._sizes())
         except TypeError as error:
             raise ValueError(str(error)) from error
+        self._method.refuse(masks)
         if unknown := [
             name for name in state if name not in fixed and not name.startswith(_PREFIXES)
         ]:

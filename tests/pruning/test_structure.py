@@ -90,6 +90,26 @@ def test_the_density_that_a_structure_reaches_is_named():
 
 
 @pytest.mark.parametrize(
+    ("structure", "message"),
+    [
+        ("2:4", "the mask of weight must keep 2 of each 4"),
+        ("block_4", "mask of weight must hold whole blocks of 4 x 1"),
+        ("fan_in", "groups of weight must hold equal numbers .* to within one, got 2 to 6"),
+    ],
+)
+def test_a_mask_that_a_structure_forbids_is_refused(structure, message):
+    topology = Topology(nn.Linear(8, 8), method("static", structure=structure), density=0.5, seed=0)
+    state = topology.state_dict()
+    topology.load_state_dict(state)
+    forbidden = torch.zeros(8, 8, dtype=torch.bool)
+    forbidden[0, :6] = forbidden[1:, :2] = True
+    before = topology.masks()["weight"].clone()
+    with pytest.raises(ValueError, match=message):
+        topology.load_state_dict(state | {"mask.weight": forbidden})
+    assert torch.equal(topology.masks()["weight"], before)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Blocks(rows=0), "a block must have a row and a column"),

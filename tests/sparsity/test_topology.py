@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lsh_native.nn import SparseLSTM
 from lsh_native.pruning import CosineDrop, PruningMethod, method, random_growth
 from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
@@ -34,6 +35,9 @@ class Scripted:
 
     def start(self, connections, generator):
         return self.masks[0], {}
+
+    def refuse(self, masks):
+        pass
 
     def follow(self, connections, step, state, generator):
         raise AssertionError("it does not follow")
@@ -431,3 +435,28 @@ def test_works_on_the_device_of_the_model(device):
         topology.step(optimizer)
     assert topology.masks()["weight"].device == model.weight.device
     assert topology.counts() == {"weight": 24}
+
+
+def test_updates_move_no_pattern_and_compile_nothing_again():
+    torch.manual_seed(0)
+    model = SparseLSTM(6, 8)
+    topology = Topology(model, method("selfish", every=1), density=0.4, seed=0, steps=99)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+
+    def step():
+        optimizer.zero_grad()
+        compiled(torch.ones(3, 2, 6))[0].square().sum().backward()
+        optimizer.step()
+        assert topology.step(optimizer)
+
+    step()
+    places = [buffer.data_ptr() for buffer in model.buffers()]
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for _ in range(5):
+            before = topology.masks()
+            step()
+            assert not torch.equal(before["weight_hh_l0"], topology.masks()["weight_hh_l0"])
+            assert [buffer.data_ptr() for buffer in model.buffers()] == places
+    torch.compiler.reset()
