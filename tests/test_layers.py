@@ -27,7 +27,7 @@ LINE = {package: line for line, packages in enumerate(LAYERS) for package in pac
 
 # Where a module from outside enters: files and folders ("cli/"); nowhere where there is none.
 ENTRANCES = {
-    "lsh_native._native": ("native.py",),
+    "lsh_native._native": ("native.py", "pruning/lattice/"),
     "bayes_opt": ("search/sampler.py",),
     "optuna": ("search/optuna_sampler.py", "search/export.py"),
     "ray": ("search/executors/ray.py",),
@@ -36,6 +36,7 @@ ENTRANCES = {
     "matplotlib": ("report/plots.py",),
     "safetensors": ("training/checkpoint.py",),
     "sqlite3": ("search/database.py",),
+    "sklearn": ("data/images.py",),
     "jsonargparse": ("cli/",),
     "rich": ("cli/",),
     "torch.ops.lsh": ("cells/", "sparsity/", "lyapunov/qr_growth.py"),

@@ -1,9 +1,13 @@
-"""Text to batches: folders and generated sources become a `Corpus`, a corpus becomes windows."""
+"""Text to batches: folders and generated sources become a `Corpus`, a corpus becomes windows.
+
+Beside text there are labelled images, `Images`, for networks that read them row by row.
+"""
 
 from lsh_native.data.batches import IGNORED, Window, columns, evaluation_columns, windows
 from lsh_native.data.corpus import Corpus
 from lsh_native.data.folder import CorpusError, read_corpus
 from lsh_native.data.generated import agreement_source, generate_corpus
+from lsh_native.data.images import IdxError, Images, digits, read_idx, read_images
 from lsh_native.data.levels import BYTES, CHARACTERS, LEVELS, WORDS, Level
 from lsh_native.data.published import PUBLISHED, PublishedCorpus
 from lsh_native.data.source import WordSource
@@ -18,6 +22,8 @@ __all__ = [
     "WORDS",
     "Corpus",
     "CorpusError",
+    "IdxError",
+    "Images",
     "Level",
     "PublishedCorpus",
     "UnknownTokenError",
@@ -26,8 +32,11 @@ __all__ = [
     "WordSource",
     "agreement_source",
     "columns",
+    "digits",
     "evaluation_columns",
     "generate_corpus",
     "read_corpus",
+    "read_idx",
+    "read_images",
     "windows",
 ]

@@ -18,6 +18,7 @@ from lsh_native.pruning.criterion import (
     threshold,
     unexplored_growth,
 )
+from lsh_native.pruning.lattice.criterion import lattice_drop, lattice_growth
 from lsh_native.pruning.lsh2022 import as_in_2022
 from lsh_native.pruning.method import PruningMethod
 from lsh_native.pruning.redistribution import (
@@ -40,6 +41,7 @@ DROP: Final[Mapping[str, Drop]] = MappingProxyType(
         "set": set_drop,
         "threshold": threshold,
         "global_magnitude": global_magnitude,
+        "lattice": lattice_drop,
     }
 )
 GROW: Final[Mapping[str, Grow]] = MappingProxyType(
@@ -48,6 +50,7 @@ GROW: Final[Mapping[str, Grow]] = MappingProxyType(
         "gradient": gradient_growth,
         "unexplored": unexplored_growth,
         "paths": path_growth,
+        "lattice": lattice_growth,
     }
 )
 REDISTRIBUTE: Final[Mapping[str, Redistribution]] = MappingProxyType(

@@ -41,6 +41,7 @@ METHODS = {
     "cannistraci_hebb": ("cannistraci_hebb", {"every": 3}),
     "soft_cannistraci_hebb": ("soft_cannistraci_hebb", {"every": 3}),
     "whole_units": ("whole_units", {"every": 4, "shrink": 0.01}),
+    "lattice": ("lattice", {"every": 7}),
 }
 STRUCTURED = {
     f"{name} {structure}": (name, {**controls, "structure": structure})

@@ -1,0 +1,64 @@
+#include "lattice/bits.h"
+
+#include <algorithm>
+
+namespace lsh {
+
+BitMatrix pack(const unsigned char* bytes, int64_t rows, int64_t columns) {
+  BitMatrix bits(rows, columns);
+  for (int64_t r = 0; r < rows; ++r, bytes += columns) {
+    uint64_t* row = bits.row(r);
+    int64_t c = 0;
+    for (; c + 8 <= columns; c += 8) {
+      constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f, first_bits = 0x0101010101010101;
+      uint64_t eight;
+      std::memcpy(&eight, bytes + c, 8);
+      const uint64_t truth = (((eight & low) + low) | eight) >> 7 & first_bits;
+      row[c >> 6] |= (truth * 0x0102040810204080 >> 56) << (c & 63);  // byte k becomes bit k
+    }
+    for (; c < columns; ++c) {
+      if (bytes[c]) bits.set(r, c);
+    }
+  }
+  return bits;
+}
+
+void unpack(const BitMatrix& bits, unsigned char* bytes) {
+  for (int64_t r = 0; r < bits.rows(); ++r, bytes += bits.columns()) {
+    const uint64_t* row = bits.row(r);
+    for (int64_t c = 0; c < bits.columns(); ++c) bytes[c] = row[c >> 6] >> (c & 63) & 1;
+  }
+}
+
+namespace {
+
+// Transposes 64 x 64 bits in place: halves swap across the diagonal, then quarters, down to single bits.
+void transpose_block(uint64_t block[64]) {
+  uint64_t mask = 0x00000000ffffffff;
+  for (int half = 32; half != 0; half >>= 1, mask ^= mask << half) {
+    for (int k = 0; k < 64; k = ((k | half) + 1) & ~half) {
+      const uint64_t swap = (block[k] >> half ^ block[k | half]) & mask;
+      block[k] ^= swap << half;
+      block[k | half] ^= swap;
+    }
+  }
+}
+
+}  // namespace
+
+BitMatrix transposed(const BitMatrix& bits) {
+  BitMatrix result(bits.columns(), bits.rows());
+  for (int64_t r = 0; r < bits.rows(); r += 64) {
+    for (int64_t w = 0; w < bits.words(); ++w) {
+      uint64_t block[64] = {};
+      const int64_t height = std::min<int64_t>(64, bits.rows() - r);
+      const int64_t width = std::min<int64_t>(64, bits.columns() - w * 64);
+      for (int64_t k = 0; k < height; ++k) block[k] = bits.row(r + k)[w];
+      transpose_block(block);
+      for (int64_t k = 0; k < width; ++k) result.row(w * 64 + k)[r >> 6] = block[k];
+    }
+  }
+  return result;
+}
+
+}  // namespace lsh

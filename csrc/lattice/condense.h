@@ -1,0 +1,33 @@
+// A relation condensed to the acyclic relation of its strongly connected components, and what that one reaches.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "lattice/bits.h"
+
+namespace lsh {
+
+struct Condensed {
+  std::vector<int64_t> component;  // of each element; numbered in a topological order, so that edges ascend
+  std::vector<int64_t> first;      // element of each component, the least one
+  std::vector<bool> cyclic;        // whether a component reaches itself: several elements, or one with a loop
+  BitMatrix edges;                 // between different components
+};
+
+// Kosaraju's two searches; a bit row makes each cost n^2 / 64 words.
+Condensed condense(const BitMatrix& relation);
+
+// Two different elements that reach each other, or (-1, -1) where there are none.
+std::pair<int64_t, int64_t> cycle(const Condensed& condensed);
+
+struct Order {
+  BitMatrix above;   // strict: row m holds every x > m
+  BitMatrix covers;  // row m holds those x > m with nothing in between
+};
+
+// Transitive closure and reduction of a relation whose edges ascend; one row operation a cover.
+Order reach(const BitMatrix& ascending);
+
+}  // namespace lsh

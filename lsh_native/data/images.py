@@ -1,0 +1,146 @@
+"""Labelled images, for networks that read them row by row: the user's IDX files, or 8 x 8 digits.
+
+An IDX file holds two zero bytes, a code of its dtype, its number of dimensions, their sizes as
+unsigned 32-bit integers, and its values, all big-endian.
+
+Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+__all__ = ["IdxError", "Images", "digits", "read_idx", "read_images"]
+
+_DTYPES: Final = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_SPLITS: Final = {"train": "train", "test": "t10k"}
+
+
+class IdxError(ValueError):
+    """A file or a folder that cannot be read as images in IDX files."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Images of one size with their classes, split for training and test.
+
+    Args:
+        name: what they are called.
+        train: float32 (N, rows, columns) in [0, 1].
+        train_labels: int64 (N,), in [0, classes).
+        test: float32 (M, rows, columns) in [0, 1].
+        test_labels: int64 (M,).
+        classes: how many there are.
+    """
+
+    name: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: int
+
+
+def read_idx(path: str | PathLike[str]) -> Tensor:
+    """Read an IDX file, plain or compressed as ``.gz``.
+
+    Returns:
+        The tensor that it holds, of its own dtype.
+
+    Raises:
+        IdxError: the file is absent, damaged, of another format, or shorter or longer than it says.
+    """
+    path = Path(path)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise IdxError(f"{path} must be a readable file, got: {error}") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
+        raise IdxError(f"{path} must begin as an IDX file, got the bytes {content[:4].hex(' ')}")
+    dtype, dimensions = np.dtype(_DTYPES[content[2]]), content[3]
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise IdxError(f"{path} must hold {dimensions} sizes, got {len(content)} bytes in all")
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
+    wanted = start + dtype.itemsize * math.prod(shape)
+    if len(content) != wanted:
+        raise IdxError(f"{path} must hold {wanted:,} bytes for shape {shape}, got {len(content):,}")
+    values = np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
+    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
+
+
+def read_images(folder: str | PathLike[str]) -> Images:
+    """Read the four files of MNIST's form: ``train-images-idx3-ubyte`` and so on, plain or ``.gz``.
+
+    Raises:
+        IdxError: a file is absent or damaged, or images and labels do not belong together.
+    """
+    folder = Path(folder)
+    parts = {}
+    for split, name in _SPLITS.items():
+        images = read_idx(_file(folder, f"{name}-images-idx3-ubyte"))
+        labels = read_idx(_file(folder, f"{name}-labels-idx1-ubyte"))
+        if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels) or not len(labels):
+            raise IdxError(
+                f"the {split} files in {folder} must hold as many images as labels, at least one, "
+                f"got shapes {tuple(images.shape)} and {tuple(labels.shape)}"
+            )
+        if images.dtype != torch.uint8 or labels.dtype != torch.uint8:
+            raise IdxError(
+                f"the {split} files in {folder} must hold bytes, "
+                f"got {images.dtype} and {labels.dtype}"
+            )
+        parts[split] = images.float() / 255, labels.long()
+    if parts["train"][0].shape[1:] != parts["test"][0].shape[1:]:
+        sizes = " and ".join(str(tuple(images.shape[1:])) for images, _ in parts.values())
+        raise IdxError(f"all images in {folder} must have one size, got {sizes}")
+    return _images(folder.resolve().name, *parts["train"], *parts["test"])
+
+
+def digits(*, test_share: float = 0.25, seed: int = 0) -> Images:
+    """Scikit-learn's 1,797 digits of 8 x 8 pixels, which need no file.
+
+    Args:
+        test_share: of all images, in (0, 1).
+        seed: of the split.
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 1998.
+    """
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share must be in (0, 1), got {test_share}")
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels).float().reshape(-1, 8, 8) / 16
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    test, train = order.split([n := round(test_share * len(images)), len(images) - n])
+    classes = torch.from_numpy(labels).long()
+    return _images("digits", images[train], classes[train], images[test], classes[test])
+
+
+def _images(name: str, train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) -> Images:
+    return Images(
+        name=name,
+        train=train,
+        train_labels=labels,
+        test=test,
+        test_labels=test_labels,
+        classes=1 + int(max(labels.max(), test_labels.max())),
+    )
+
+
+def _file(folder: Path, name: str) -> Path:
+    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if not found:
+        raise IdxError(f"{folder} must hold {name}, plain or as .gz")
+    return found[0]
