@@ -69,18 +69,22 @@ void check_acyclic(const Condensed& condensed, const char* name) {
                     std::to_string(b) + " reach each other; condensation() makes one element of them");
 }
 
-// An (n, n) array whose entry (a, b) is that of a's and b's components in `between`, and `within` in one component.
-template <class Within>
-Bools spread(const Condensed& condensed, const BitMatrix& between, const Within& within) {
+// An (n, n) array that relates elements as `between` relates their components, and those of one where `inside` says so.
+Bools spread(const Condensed& condensed, const BitMatrix& between, const std::vector<bool>& inside) {
   const int64_t n = int64_t(condensed.component.size());
   Bools result({n, n});
-  bool* entry = result.mutable_data();
+  bool* entries = result.mutable_data();
+  const auto mark = [&](bool* row, int64_t c) {
+    for (int64_t k = condensed.begin[c]; k < condensed.begin[c + 1]; ++k) row[condensed.elements[k]] = true;
+  };
   py::gil_scoped_release release;
-  for (int64_t a = 0; a < n; ++a) {
-    const int64_t source = condensed.component[a];
-    for (int64_t b = 0; b < n; ++b) {
-      const int64_t target = condensed.component[b];
-      *entry++ = source == target ? within(a, b) : between.test(source, target);
+  for (int64_t c = 0; c < condensed.count(); ++c) {
+    bool* row = entries + condensed.first(c) * n;
+    std::fill_n(row, n, false);
+    if (inside[c]) mark(row, c);
+    for_each_bit(between.row(c), between.words(), [&](int64_t target) { mark(row, target); });
+    for (int64_t k = condensed.begin[c] + 1; k < condensed.begin[c + 1]; ++k) {
+      std::copy_n(row, n, entries + condensed.elements[k] * n);
     }
   }
   return result;
@@ -90,9 +94,7 @@ Bools transitive_closure(const py::array& relation, bool reflexive) {
   const BitMatrix bits = bits_of(relation, "relation", true);
   const Condensed condensed = aside([&] { return condense(bits); });
   const BitMatrix above = aside([&] { return reach(condensed.edges).above; });
-  return spread(condensed, above, [&](int64_t a, int64_t b) {
-    return condensed.cyclic[condensed.component[a]] || (reflexive && a == b);
-  });
+  return spread(condensed, above, reflexive ? std::vector<bool>(condensed.count(), true) : condensed.cyclic);
 }
 
 Bools transitive_reduction(const py::array& relation) {
@@ -100,7 +102,7 @@ Bools transitive_reduction(const py::array& relation) {
   const Condensed condensed = aside([&] { return condense(bits); });
   check_acyclic(condensed, "relation");
   const BitMatrix covers = aside([&] { return reach(condensed.edges).covers; });
-  return spread(condensed, covers, [](int64_t, int64_t) { return false; });
+  return spread(condensed, covers, std::vector<bool>(condensed.count(), false));
 }
 
 py::tuple condensation(const py::array& relation) {
@@ -108,19 +110,21 @@ py::tuple condensation(const py::array& relation) {
   Condensed condensed = aside([&] { return condense(bits); });
   const BitMatrix above = aside([&] { return reach(condensed.edges).above; });
   // Topological numbers depend on how the search went; here components are numbered by their first elements.
-  const int64_t count = int64_t(condensed.first.size());
-  std::vector<int64_t> number(count), topological;
+  std::vector<int64_t> number(condensed.count()), topological;
   for (int64_t element = 0; element < int64_t(condensed.component.size()); ++element) {
-    const int64_t component = condensed.component[element];
-    if (condensed.first[component] != element) continue;
-    number[component] = int64_t(topological.size());
-    topological.push_back(component);
+    const int64_t c = condensed.component[element];
+    if (condensed.first(c) != element) continue;
+    number[c] = int64_t(topological.size());
+    topological.push_back(c);
   }
   for (int64_t& component : condensed.component) component = number[component];
-  Bools order({count, count});
-  bool* entry = order.mutable_data();
+  Bools order({condensed.count(), condensed.count()});
+  bool* row = order.mutable_data();
   for (const int64_t a : topological) {
-    for (const int64_t b : topological) *entry++ = a == b || above.test(a, b);
+    std::fill_n(row, condensed.count(), false);
+    row[number[a]] = true;
+    for_each_bit(above.row(a), above.words(), [&](int64_t b) { row[number[b]] = true; });
+    row += condensed.count();
   }
   return py::make_tuple(array_of(condensed.component), order);
 }

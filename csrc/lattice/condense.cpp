@@ -6,81 +6,88 @@ namespace lsh {
 
 namespace {
 
-// Depth-first search from `root` through unvisited elements; calls leave(element) in the order of finishing.
-template <class Leave>
-void search(const BitMatrix& relation, int64_t root, std::vector<uint64_t>& unvisited, const Leave& leave) {
-  std::vector<std::pair<int64_t, int64_t>> path;  // element, and the word of its row to go on from
-  const auto enter = [&](int64_t element) {
-    unvisited[element >> 6] &= ~(uint64_t{1} << (element & 63));
-    path.emplace_back(element, 0);
-  };
-  enter(root);
-  while (!path.empty()) {
-    auto& [element, word] = path.back();
-    const uint64_t* row = relation.row(element);
-    while (word < relation.words() && (row[word] & unvisited[word]) == 0) ++word;
-    if (word < relation.words()) {
-      enter(word * 64 + std::countr_zero(row[word] & unvisited[word]));
-    } else {
-      leave(element);
-      path.pop_back();
+// Depth-first search through the elements not visited yet.
+class Search {
+ public:
+  explicit Search(const BitMatrix& relation) : relation_(relation), unvisited_(relation.words(), ~uint64_t{0}) {
+    if (relation.columns() & 63) unvisited_.back() = (uint64_t{1} << (relation.columns() & 63)) - 1;
+  }
+
+  // Visits what `root` reaches; calls leave(element) in the order of finishing.
+  template <class Leave>
+  void from(int64_t root, const Leave& leave) {
+    if ((unvisited_[root >> 6] >> (root & 63) & 1) == 0) return;
+    enter(root);
+    while (!path_.empty()) {
+      auto& [element, word] = path_.back();
+      const uint64_t* row = relation_.row(element);
+      while (word < relation_.words() && (row[word] & unvisited_[word]) == 0) ++word;
+      if (word < relation_.words()) {
+        enter(word * 64 + std::countr_zero(row[word] & unvisited_[word]));
+      } else {
+        leave(element);
+        path_.pop_back();
+      }
     }
   }
-}
 
-std::vector<uint64_t> all_bits(int64_t count) {
-  std::vector<uint64_t> bits((count + 63) / 64, ~uint64_t{0});
-  if (count & 63) bits.back() = (uint64_t{1} << (count & 63)) - 1;
-  return bits;
-}
+ private:
+  void enter(int64_t element) {
+    unvisited_[element >> 6] &= ~(uint64_t{1} << (element & 63));
+    path_.emplace_back(element, 0);
+  }
+
+  const BitMatrix& relation_;
+  std::vector<uint64_t> unvisited_;
+  std::vector<std::pair<int64_t, int64_t>> path_;  // element, and the word of its row to go on from
+};
 
 }  // namespace
 
 Condensed condense(const BitMatrix& relation) {
-  const int64_t n = relation.rows();
+  const int64_t n = relation.rows(), words = relation.words();
   std::vector<int64_t> finished;
   finished.reserve(n);
-  std::vector<uint64_t> unvisited = all_bits(n);
+  Search forwards(relation);
   for (int64_t root = 0; root < n; ++root) {
-    if (unvisited[root >> 6] >> (root & 63) & 1) {
-      search(relation, root, unvisited, [&](int64_t element) { finished.push_back(element); });
-    }
+    forwards.from(root, [&](int64_t element) { finished.push_back(element); });
   }
 
-  std::vector<int64_t> component(n), first;
-  std::vector<std::vector<int64_t>> members;
   const BitMatrix reversed = transposed(relation);
-  unvisited = all_bits(n);
+  Search backwards(reversed);
+  std::vector<int64_t> component(n), elements, begin{0};
+  elements.reserve(n);
   for (auto root = finished.rbegin(); root != finished.rend(); ++root) {
-    if ((unvisited[*root >> 6] >> (*root & 63) & 1) == 0) continue;
-    auto& found = members.emplace_back();
-    search(reversed, *root, unvisited, [&](int64_t element) {
-      component[element] = int64_t(members.size()) - 1;
-      found.push_back(element);
+    backwards.from(*root, [&](int64_t element) {
+      component[element] = int64_t(begin.size()) - 1;
+      elements.push_back(element);
     });
-    first.push_back(*std::min_element(found.begin(), found.end()));
+    if (int64_t(elements.size()) == begin.back()) continue;
+    std::sort(elements.begin() + begin.back(), elements.end());
+    begin.push_back(int64_t(elements.size()));
   }
 
-  const int64_t count = int64_t(members.size());
+  const int64_t count = int64_t(begin.size()) - 1;
   std::vector<bool> cyclic(count);
   BitMatrix edges(count, count);
-  std::vector<uint64_t> targets(relation.words());
+  std::vector<uint64_t> targets(words);
   for (int64_t c = 0; c < count; ++c) {
-    cyclic[c] = members[c].size() > 1 || relation.test(first[c], first[c]);
+    cyclic[c] = begin[c + 1] - begin[c] > 1 || relation.test(elements[begin[c]], elements[begin[c]]);
     std::fill(targets.begin(), targets.end(), 0);
-    for (const int64_t element : members[c]) {
-      for (int64_t w = 0; w < relation.words(); ++w) targets[w] |= relation.row(element)[w];
+    for (int64_t k = begin[c]; k < begin[c + 1]; ++k) {
+      for (int64_t w = 0; w < words; ++w) targets[w] |= relation.row(elements[k])[w];
     }
-    for (const int64_t element : members[c]) targets[element >> 6] &= ~(uint64_t{1} << (element & 63));
-    for_each_bit(targets.data(), relation.words(), [&](int64_t target) { edges.set(c, component[target]); });
+    for (int64_t k = begin[c]; k < begin[c + 1]; ++k) targets[elements[k] >> 6] &= ~(uint64_t{1} << (elements[k] & 63));
+    for_each_bit(targets.data(), words, [&](int64_t target) { edges.set(c, component[target]); });
   }
-  return {std::move(component), std::move(first), std::move(cyclic), std::move(edges)};
+  return {std::move(component), std::move(elements), std::move(begin), std::move(cyclic), std::move(edges)};
 }
 
 std::pair<int64_t, int64_t> cycle(const Condensed& condensed) {
-  for (int64_t element = 0; element < int64_t(condensed.component.size()); ++element) {
-    const int64_t first = condensed.first[condensed.component[element]];
-    if (first != element) return {first, element};
+  for (int64_t c = 0; c < condensed.count(); ++c) {
+    if (condensed.begin[c + 1] - condensed.begin[c] > 1) {
+      return {condensed.first(c), condensed.elements[condensed.begin[c] + 1]};
+    }
   }
   return {-1, -1};
 }

@@ -11,9 +11,13 @@ namespace lsh {
 
 struct Condensed {
   std::vector<int64_t> component;  // of each element; numbered in a topological order, so that edges ascend
-  std::vector<int64_t> first;      // element of each component, the least one
+  std::vector<int64_t> elements;   // component after component, ascending within each
+  std::vector<int64_t> begin;      // of each component in `elements`, and their number at the end
   std::vector<bool> cyclic;        // whether a component reaches itself: several elements, or one with a loop
   BitMatrix edges;                 // between different components
+
+  int64_t count() const { return int64_t(begin.size()) - 1; }
+  int64_t first(int64_t c) const { return elements[begin[c]]; }
 };
 
 // Kosaraju's two searches; a bit row makes each cost n^2 / 64 words.

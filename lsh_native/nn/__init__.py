@@ -1,6 +1,7 @@
 """Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
 from lsh_native.nn.embedding import SparseEmbedding
+from lsh_native.nn.feedback import FeedbackRNN
 from lsh_native.nn.gru import SparseGRU
 from lsh_native.nn.language_model import LanguageModel
 from lsh_native.nn.layer_tangent import LayerTangent
@@ -11,6 +12,7 @@ from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sparse_module import SparseModule
 
 __all__ = [
+    "FeedbackRNN",
     "LanguageModel",
     "LayerTangent",
     "SparseEmbedding",
