@@ -29,8 +29,9 @@ from torch.nn.functional import cross_entropy
 
 from lsh_native.data import Images, digits, read_images
 from lsh_native.nn import SparseLSTM
-from lsh_native.pruning.lattice import Irreducible, LatticeScore, lattice_scores
+from lsh_native.pruning.lattice import Irreducible, LatticeScore
 from lsh_native.report.plots import PALETTE
+from lsh_native.sparsity.connections import Connections
 from lsh_native.sparsity.mask import draw_mask, largest_mask
 from lsh_native.sparsity.selection import highest
 
@@ -87,11 +88,11 @@ def by_lattice(score: Callable[[float], LatticeScore]) -> MaskOf:
     """The connections that score highest; `score` is made for a density."""
 
     def mask(model: RowClassifier, count: int, generator: torch.Generator) -> Tensor:
-        weights = {
-            name: weight for name, weight in model.lstm.named_parameters() if weight.ndim == 2
-        }
-        density = count / weights[RECURRENT].numel()
-        return highest(lattice_scores(weights, score=score(density))[RECURRENT], count)
+        weights = {name: w.detach() for name, w in model.lstm.named_parameters() if w.ndim == 2}
+        live = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        of_density = score(count / weights[RECURRENT].numel())
+        scores = of_density(Connections(weights=weights, masks=live), live, generator)
+        return highest(scores[RECURRENT], count)
 
     return mask
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lsh_native.cells import LSTM, Cell
+from lsh_native.cells import ELMAN, GRU, LSTM, RHN
 from lsh_native.nn import FeedbackRNN
 from lsh_native.pruning import CubicDensity, PruningMethod
 from lsh_native.pruning.lattice import lattice_drop, wiring
@@ -13,13 +13,8 @@ from lsh_native.sparsity.topology import Topology
 T, B, I, H, L = 6, 3, 4, 5, 3  # noqa: E741
 
 
-def _tanh(recurrent, projected, state):
-    h = (recurrent + projected).tanh()
-    return h.unsqueeze(0), h.unsqueeze(0)
-
-
-ELMAN = Cell(name="tanh", gates=("h",), states=("h",), activations=1, step=_tanh)
-every_cell = pytest.mark.parametrize("cell", [LSTM, ELMAN], ids=lambda cell: cell.name)
+CELLS = (LSTM, GRU, ELMAN, RHN)
+every_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 
 
 def layer(cell=LSTM, **options):

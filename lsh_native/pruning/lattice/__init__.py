@@ -7,7 +7,7 @@ from lsh_native.pruning.lattice.context import (
     irreducible_objects,
     reduced_context,
 )
-from lsh_native.pruning.lattice.criterion import lattice_drop, lattice_growth, lattice_scores
+from lsh_native.pruning.lattice.criterion import lattice_drop, lattice_growth
 from lsh_native.pruning.lattice.order import (
     Condensation,
     CyclicError,
@@ -26,7 +26,7 @@ from lsh_native.pruning.lattice.persistence import (
     magnitude,
     persistence,
 )
-from lsh_native.pruning.lattice.score import LatticeScore, in_strength, unit_ranks
+from lsh_native.pruning.lattice.score import LatticePrior, LatticeScore, in_strength, unit_ranks
 from lsh_native.pruning.lattice.units import AllOrNothingWarning, Irreducible, irreducible_units
 from lsh_native.pruning.lattice.wiring import Wire, wiring
 
@@ -35,6 +35,7 @@ __all__ = [
     "Condensation",
     "CyclicError",
     "Irreducible",
+    "LatticePrior",
     "LatticeScore",
     "Measure",
     "Wire",
@@ -49,7 +50,6 @@ __all__ = [
     "join_irreducible",
     "lattice_drop",
     "lattice_growth",
-    "lattice_scores",
     "log_density",
     "magnitude",
     "max_min_closure",

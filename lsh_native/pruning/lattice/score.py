@@ -12,17 +12,22 @@ order, of the treatment of cycles and of the centrality are not reproduced here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lsh_native.pruning.lattice.persistence import persistence
-from lsh_native.pruning.lattice.wiring import Wire
+from lsh_native.pruning.lattice.wiring import Wire, wiring
+from lsh_native.pruning.score import random
+from lsh_native.sparsity.connections import Connections, Masks
+from lsh_native.sparsity.selection import NaNError
 
-__all__ = ["LatticeScore", "in_strength", "unit_ranks"]
+__all__ = ["LatticePrior", "LatticeScore", "in_strength", "unit_ranks"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Scorer: TypeAlias = Callable[[Floats], Floats]
@@ -61,9 +66,12 @@ def _dense_ranks(first: Floats, second: Floats) -> Floats:
     return scaled
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class LatticeScore:
-    """How matrices become scores; every part is a slot.
+    """Scores connections by their units; every part is a slot.
+
+    Only live weights are read, and names and shapes of the matrices tell which units they share;
+    see `wiring`. With the structure `Gates`, of which every part is a matrix, gates compete.
 
     Args:
         irreducibility: of the targets of a matrix of strengths (sources, targets), and of the
@@ -84,6 +92,23 @@ class LatticeScore:
     join: Callable[..., Any] = np.mean
     ends: Callable[[Any, Any], Any] = np.multiply
     power: float = 0.0
+
+    def __call__(
+        self, connections: Connections, masks: Masks, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Score every connection, as the slot `score` of a criterion.
+
+        Returns:
+            float64 of each matrix's shape and device, in (0, 1]; the highest are to be kept.
+
+        Raises:
+            NaNError: a live weight is not finite.
+            ValueError: a weight is no matrix.
+        """
+        scores = self.connections(*_live(connections, masks))
+        return {
+            name: torch.from_numpy(score).to(masks[name].device) for name, score in scores.items()
+        }
 
     def units(
         self, matrices: Mapping[str, Floats], wires: Mapping[str, Wire]
@@ -118,15 +143,7 @@ class LatticeScore:
         """
         units = self.units(matrices, wires)
         return {
-            name: _dense_ranks(self._of_ends(units, wires[name]) * matrix**self.power, matrix)
-            for name, matrix in matrices.items()
-        }
-
-    def prior(self, matrices: Mapping[str, Floats], wires: Mapping[str, Wire]) -> dict[str, Floats]:
-        """Score places for connections, used or not, by their two ends alone."""
-        units = self.units(matrices, wires)
-        return {
-            name: np.broadcast_to(self._of_ends(units, wires[name]), matrix.shape)
+            name: _dense_ranks(self.of_ends(units, wires[name]) * matrix**self.power, matrix)
             for name, matrix in matrices.items()
         }
 
@@ -135,7 +152,8 @@ class LatticeScore:
         by_gate = matrix.reshape(wire.gates, -1, matrix.shape[1])
         return by_gate if self.gates is None else self.gates(by_gate, axis=0)[None]
 
-    def _of_ends(self, units: Mapping[tuple[str, int], Floats], wire: Wire) -> Floats:
+    def of_ends(self, units: Mapping[tuple[str, int], Floats], wire: Wire) -> Floats:
+        """Score the places of a matrix by their two ends, (gates * targets, sources)."""
         if self.gates is None:
             targets = [units[f"target {wire.target}", gate] for gate in range(wire.gates)]
         else:
@@ -143,15 +161,38 @@ class LatticeScore:
         score: Floats = self.ends(np.concatenate(targets)[:, None], units[wire.source, 0])
         return score
 
-    def __repr__(self) -> str:
-        slots = (f"{slot.name}={_name(getattr(self, slot.name))}" for slot in fields(self))
-        return f"{type(self).__name__}({', '.join(slots)})"
+
+@dataclass(frozen=True, kw_only=True)
+class LatticePrior:
+    """A score whose highest are a draw without replacement, by the two ends of a connection.
+
+    It is log(u) / score with uniform u in (0, 1).
+
+    Source: P. S. Efraimidis and P. G. Spirakis, "Weighted random sampling with a reservoir", 2006.
+    """
+
+    score: LatticeScore = field(default_factory=LatticeScore)
+
+    def __call__(
+        self, connections: Connections, masks: Masks, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Score every place for a connection, live or dead."""
+        matrices, wires = _live(connections, masks)
+        units = self.score.units(matrices, wires)
+        drawn = random(connections, masks, generator)
+        return {
+            name: ((drawn[name] + 0.5) / 2**32).log()
+            / torch.from_numpy(self.score.of_ends(units, wire)).to(masks[name].device)
+            for name, wire in wires.items()
+        }
 
 
-def _name(slot: Any) -> str:
-    """The same text in every process, for a method's description."""
-    if isinstance(slot, partial):
-        return ", ".join(
-            [f"{_name(slot.func)}(", *(f"{k}={_name(v)}" for k, v in slot.keywords.items()), ")"]
-        )
-    return str(getattr(slot, "__name__", repr(slot)))
+def _live(connections: Connections, masks: Masks) -> tuple[dict[str, Floats], dict[str, Wire]]:
+    """Magnitudes of live weights, and what their matrices connect."""
+    matrices = {}
+    for name, mask in masks.items():
+        weight = connections.weights[name].masked_fill(~mask, 0)
+        if not weight.isfinite().all():
+            raise NaNError(f"the weights of {name} must be finite")
+        matrices[name] = weight.abs().double().cpu().numpy()
+    return matrices, wiring(connections.sizes)

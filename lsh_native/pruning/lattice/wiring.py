@@ -9,7 +9,9 @@ from typing import Final
 
 __all__ = ["Wire", "wiring"]
 
-_RECURRENT: Final = re.compile(r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb)_l(?P<layer>\d+)(?:_.*)?")
+_RECURRENT: Final = re.compile(
+    r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb)_l(?P<layer>\d+)(?:_d\d+)?(?:\[\d+\])?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,9 @@ def wiring(sizes: Mapping[str, Sequence[int]]) -> dict[str, Wire]:
     """Find the groups of units that matrices share.
 
     `weight_ih_lK`, `weight_hh_lK` and `weight_fb_lK` are input, recurrent and top-down weights of
-    layer K of a stack; K's input is the output of layer K - 1. Any other matrix connects groups
-    of its own.
+    layer K of a stack, `weight_hh_lK_dD` those of its micro-steps; K's input is the output of layer
+    K - 1. A number in brackets tells a gate that stands alone. Any other matrix connects groups of
+    its own.
 
     Args:
         sizes: shape of each matrix by name.

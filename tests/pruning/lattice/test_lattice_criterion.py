@@ -1,7 +1,6 @@
 """Lattice scores as slots of a pruning method: counts, which connections, which chances."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ import torch
 from torch import nn
 
 from lsh_native.nn import SparseLSTM
-from lsh_native.pruning import CosineDrop, CubicDensity, PruningMethod
-from lsh_native.pruning.lattice import LatticeScore, lattice_drop, lattice_growth, lattice_scores
+from lsh_native.pruning import CosineDrop, CubicDensity, DropLowest, Once, PruningMethod
+from lsh_native.pruning.lattice import Irreducible, LatticeScore, lattice_drop, lattice_growth
 from lsh_native.sparsity.connections import Connections
 from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
@@ -27,6 +26,11 @@ def matrices(module):
     return {name: weight.detach() for name, weight in module.named_parameters() if weight.dim() > 1}
 
 
+def lattice_scores(weights, score=LatticeScore()):  # noqa: B008 - frozen
+    live = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    return score(Connections(weights=weights, masks=live), live, torch.Generator())
+
+
 @pytest.mark.parametrize("score", [LatticeScore(), BY_GATE, LatticeScore(power=1.0)])
 def test_the_highest_scores_stay(score):
     weights = matrices(stack())
@@ -34,7 +38,7 @@ def test_the_highest_scores_stay(score):
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     counts = {name: weight.numel() // 3 for name, weight in weights.items()}
     connections = Connections(weights=weights, masks=masks)
-    kept, _ = lattice_drop(connections, counts, {}, torch.Generator(), score=score)
+    kept, _ = DropLowest(score=score)(connections, counts, {}, torch.Generator())
     for name, mask in kept.items():
         assert int((~mask).sum()) == counts[name]
         assert scores[name][mask].min() >= scores[name][~mask].max()
@@ -89,15 +93,13 @@ def test_refuses_weights_that_are_no_numbers(broken):
     "make",
     [
         lambda schedule: PruningMethod(schedule=schedule, drop=lattice_drop),
-        lambda schedule: PruningMethod(
-            schedule=schedule, drop=partial(lattice_drop, score=BY_GATE)
-        ),
+        lambda schedule: PruningMethod(schedule=schedule, drop=DropLowest(score=BY_GATE)),
     ],
     ids=["gates together", "gate by gate"],
 )
 @pytest.mark.parametrize(
     "schedule",
-    [CubicDensity(every=1, until=1, begin=0), CubicDensity(every=2, until=8)],
+    [Once(moment=4), CubicDensity(every=2, until=8)],
     ids=["one shot", "gradual"],
 )
 def test_prunes_a_stack_to_exactly_the_density(make, schedule):
@@ -127,3 +129,14 @@ def test_a_growth_prior_in_a_dynamic_method():
         topology.step(optimizer)
         assert sum(topology.counts().values()) == count
     assert any(not torch.equal(mask, before[name]) for name, mask in topology.masks().items())
+
+
+def test_descriptions_are_the_same_everywhere():
+    score = LatticeScore(irreducibility=Irreducible(density=0.1), power=1.0)
+    described = PruningMethod(drop=DropLowest(score=score)).describe()["drop"]
+    assert described == (
+        "DropLowest(score=LatticeScore(irreducibility=Irreducible(density=0.1, lattice='context'), "
+        "centrality=in_strength, gates=max, join=mean, ends=multiply, power=1.0), "
+        "magnitude=False, overall=False, name='')"
+    )
+    assert PruningMethod(drop=lattice_drop).describe()["drop"] == "lattice_drop"

@@ -189,6 +189,10 @@ def test_wiring_of_a_stack():
     assert both["weight_ih_l1"] == Wire(source="layer 0", target="layer 1")
     assert both["weight_fb_l0"] == Wire(source="layer 1", target="layer 0", gates=2)
     assert wiring({"a.weight_hh_l0": (2, 2)})["a.weight_hh_l0"].target == "a.layer 0"
+    highway = wiring({"weight_ih_l0": (6, 2), "weight_hh_l0_d0": (6, 3), "weight_hh_l0_d1": (6, 3)})
+    assert highway["weight_hh_l0_d1"] == Wire(source="layer 0", target="layer 0", gates=2)
+    apart = wiring({"weight_hh_l0[0]": (3, 3), "weight_hh_l0[1]": (3, 3)})
+    assert apart["weight_hh_l0[1]"] == Wire(source="layer 0", target="layer 0")
 
 
 def test_wiring_refuses():
@@ -251,11 +255,3 @@ def test_a_gate_of_its_own_is_scored_on_its_own():
     alone = LatticeScore(gates=None).units(first, wiring({n: m.shape for n, m in first.items()}))
     assert np.array_equal(units["target layer 0", 0], alone["target layer 0", 0])
     assert not np.array_equal(units["target layer 0", 0], units["target layer 0", 1])
-
-
-def test_description_is_the_same_everywhere():
-    assert repr(LatticeScore(power=1.0)) == (
-        "LatticeScore(irreducibility=persistence, centrality=in_strength, gates=max, join=mean, "
-        "ends=multiply, power=1.0)"
-    )
-    assert " at 0x" not in repr(LatticeScore(irreducibility=Irreducible(density=0.1)))
