@@ -109,6 +109,7 @@ METHODS: Final[Mapping[str, Callable[..., PruningMethod]]] = MappingProxyType(
         "cannistraci_hebb": published.cannistraci_hebb,
         "soft_cannistraci_hebb": published.soft_cannistraci_hebb,
         "whole_units": published.whole_units,
+        "lattice": published.lattice,
     }
 )
 

@@ -34,6 +34,7 @@ from lsh_native.pruning.criterion import (
     threshold,
     unexplored_growth,
 )
+from lsh_native.pruning.lattice.score import LatticeScore
 from lsh_native.pruning.method import PruningMethod
 from lsh_native.pruning.redistribution import (
     Redistribution,
@@ -526,3 +527,30 @@ def _falling(
     if callable(fraction):
         return Updates(fraction=fraction, every=every, begin=begin, until=until)
     return CosineDrop(initial=fraction, final=final, every=every, begin=begin, until=until)
+
+
+def lattice(
+    *,
+    initial: Distribution = uniform,
+    power: float = 0.0,
+    initial_density: float = 1.0,
+    every: int = 100,
+    begin: int | float = 0,
+    until: int | float = 0.75,
+) -> PruningMethod:
+    """Start dense and drop the connections between the least irreducible units along a cubic.
+
+    `power` is the exponent of |w| beside the units' scores. The schedule and the score are this
+    library's; see `lsh_native.pruning.lattice.score`.
+
+    Source: R. Sengupta, "Lattice-based pruning in recurrent neural networks via poset modeling",
+    2025, for the idea.
+    """
+    return gradual_magnitude(
+        initial=initial,
+        drop=DropLowest(score=LatticeScore(power=power)),
+        initial_density=initial_density,
+        every=every,
+        begin=begin,
+        until=until,
+    )

@@ -10,8 +10,9 @@ from typing import Final
 __all__ = ["Wire", "wiring"]
 
 _RECURRENT: Final = re.compile(
-    r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb)_l(?P<layer>\d+)(?:_d\d+)?(?:\[\d+\])?"
+    r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb)_l(?P<layer>\d+)(?P<way>_reverse)?(?:_d\d+)?(?:\[\d+\])?"
 )
+_SOURCE: Final = {"ih": -1, "hh": 0, "fb": 1}  # the layer that is heard, from the one that hears
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,26 +56,24 @@ def wiring(sizes: Mapping[str, Sequence[int]]) -> dict[str, Wire]:
             raise ValueError(f"lattice scores are those of matrices, {name} has shape {(*size,)}")
     found = {name: match for name in sizes if (match := _RECURRENT.fullmatch(name))}
     units = {
-        (match["owner"], match["layer"]): sizes[name][1]
-        for name, match in found.items()
-        if match["kind"] == "hh"
+        _group(match): sizes[name][1] for name, match in found.items() if match["kind"] == "hh"
     }
     wires = {}
     for name, (rows, columns) in sizes.items():
-        match = found.get(name)
-        count = units.get((match["owner"], match["layer"])) if match else None
-        if match is None or not count:
+        target = _group(found[name]) if name in found else ""
+        if target not in units:
             wires[name] = Wire(source=f"{name} in", target=f"{name} out")
             continue
-        if rows % count:
-            raise ValueError(f"{name} must have a multiple of {count} rows, got {rows}")
-        layer = int(match["layer"])
-        source = {"ih": layer - 1, "hh": layer, "fb": layer + 1}[match["kind"]]
-        group = units.get((match["owner"], str(source)), columns)
-        known = group == columns
-        wires[name] = Wire(
-            source=f"{match['owner']}layer {source}" if known else f"{name} in",
-            target=f"{match['owner']}layer {layer}",
-            gates=rows // count,
-        )
+        if rows % units[target]:
+            raise ValueError(f"{name} must have a multiple of {units[target]} rows, got {rows}")
+        source = _group(found[name], _SOURCE[found[name]["kind"]])
+        if units.get(source, columns) != columns:  # both ways of the layer below
+            source = f"{name} in"
+        wires[name] = Wire(source=source, target=target, gates=rows // units[target])
     return wires
+
+
+def _group(match: re.Match[str], above: int = 0) -> str:
+    """The units of a layer, or of the layer so many above it."""
+    way = (match["way"] or "") if above == 0 else ""
+    return f"{match['owner']}layer {int(match['layer']) + above}{way}"

@@ -191,6 +191,17 @@ def test_wiring_of_a_stack():
     assert wiring({"a.weight_hh_l0": (2, 2)})["a.weight_hh_l0"].target == "a.layer 0"
     highway = wiring({"weight_ih_l0": (6, 2), "weight_hh_l0_d0": (6, 3), "weight_hh_l0_d1": (6, 3)})
     assert highway["weight_hh_l0_d1"] == Wire(source="layer 0", target="layer 0", gates=2)
+    both_ways = wiring(
+        {
+            "weight_ih_l0_reverse": (8, 3),
+            "weight_hh_l0_reverse": (8, 4),
+            "weight_hh_l0": (8, 4),
+            "weight_ih_l1": (8, 8),
+            "weight_hh_l1": (8, 4),
+        }
+    )
+    assert both_ways["weight_ih_l0_reverse"].target == "layer 0_reverse"
+    assert both_ways["weight_ih_l1"] == Wire(source="weight_ih_l1 in", target="layer 1", gates=2)
     apart = wiring({"weight_hh_l0[0]": (3, 3), "weight_hh_l0[1]": (3, 3)})
     assert apart["weight_hh_l0[1]"] == Wire(source="layer 0", target="layer 0")
 
