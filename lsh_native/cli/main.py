@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lsh_native.cli.doctor import doctor
+from lsh_native.cli.evidence import evidence
+from lsh_native.cli.export import export
 from lsh_native.cli.report import report
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import search
@@ -24,10 +26,12 @@ __all__ = ["main", "subcommand_parser"]
 SUBCOMMANDS: dict[str, Callable[..., None]] = {
     "search": search,
     "resume": resume,
+    "evidence": evidence,
     "status": status,
     "train": train,
     "spectrum": spectrum,
     "report": report,
+    "export": export,
     "doctor": doctor,
 }
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+from rich.live import Live
+from rich.text import Text
 
 from lsh_native.cli.search import STORE
 from lsh_native.report.tables import ABSENT, Table, budget_table, show_perplexity
@@ -14,17 +18,37 @@ from lsh_native.training import perplexity
 __all__ = ["status"]
 
 
-def status(study: Path) -> None:
+def status(study: Path, watch: bool = False, every: float = 2.0) -> None:
     """Prints how far a study is: every trial, the best so far, and what it cost.
 
     Args:
         study: the study's folder.
+        watch: keep showing it until the study has finished or Ctrl-C is pressed.
+        every: seconds between two looks.
     """
+    if not 0 < every < float("inf"):
+        raise ValueError(f"every must be above 0 and finite, got {every}")
+    if not watch:
+        print(_page(study)[0])
+        return
+    with Live(auto_refresh=False) as live:
+        finished = False
+        while not finished:
+            text, finished = _page(study)
+            live.update(Text(text), refresh=True)
+            if not finished:
+                time.sleep(every)
+
+
+def _page(study: Path) -> tuple[str, bool]:
+    """What there is to say, and whether nothing more will come."""
     with Store(study / STORE, read_only=True) as store:
         view = view_study(store)
-    print(_trials(view.result).text())
-    print()
-    print(budget_table(view.result.budget, finished=view.finished).text())
+    parts = [_trials(view.result).text(), view.status()]
+    if not view.finished and view.best_so_far():
+        parts.append(view.best_so_far())
+    parts.append(budget_table(view.result.budget, finished=view.finished).text())
+    return "\n\n".join(parts), view.finished
 
 
 def _trials(result: StudyResult) -> Table:

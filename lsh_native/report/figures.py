@@ -35,11 +35,13 @@ class Figure:
         name: A word that is unique among the figures of a page.
         caption: What to look for, in a sentence or two.
         panels: Title and SVG document of each drawing.
+        wide: Whether the drawing takes the whole width, and scrolls where that is too little.
     """
 
     name: str
     caption: str
     panels: tuple[tuple[str, str], ...]
+    wide: bool = False
 
 
 def every_figure(view: StudyView, table: FinalTable | None = None) -> Iterator[Figure]:
@@ -106,7 +108,7 @@ def survival(view: StudyView) -> Figure | None:
         Lane(
             label=name_of(view, s.trial.number),
             role=view.role(s.trial),
-            epochs=s.trial.epochs,
+            epochs=view.searched(s.trial),
             ranks=tuple((r.epoch, r.rank) for r in view.rungs if r.trial == s.trial.number),
         )
         for s in view.by_survival()

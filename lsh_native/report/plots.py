@@ -227,10 +227,14 @@ def over_epochs(
 
 @_STYLE
 def trajectory(
-    curves: Sequence[Curve], axes: Axes | None = None, *, rungs: Sequence[int] = ()
+    curves: Sequence[Curve],
+    axes: Axes | None = None,
+    *,
+    rungs: Sequence[int] = (),
+    right: int = _MARGINS[1],
 ) -> Axes:
     """Draw the best validation perplexity so far over all epochs spent; steps hold to the end."""
-    axes = axes or _canvas(height=270)[0]
+    axes = axes or _canvas(height=270, right=right)[0]
     end = max(float(_xy(curve)[0][-1]) for curve in curves)
     for curve in curves:
         x, y = _xy(curve)
@@ -494,3 +498,114 @@ def _density_rows(blocks: Sequence[Block]) -> list[tuple[str, float, bool]]:
         rows.append((name, share, True))
         rows += [(p.gate, p.density, False) for p in parts if p.gate]
     return rows
+
+
+@_STYLE
+def bars(shares: Sequence[tuple[str, float]], axes: Axes | None = None, *, title: str) -> Axes:
+    """Draw shares in [0, 1] as bars, one below the other."""
+    axes = axes or _canvas(height=18 * len(shares) + 64, left=110, top=30)[0]
+    for row, (_, share) in enumerate(shares):
+        axes.barh(row, share, height=0.6, color=PALETTE["tint"])
+        axes.annotate(
+            f"{100 * share:.0f} %",
+            (share, row),
+            (5, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=9,
+            color=PALETTE["muted"],
+        )
+    axes.set_yticks(range(len(shares)), [name for name, _ in shares])
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_xlim(0, 1.12 * max(share for _, share in shares) or 1.0)
+    axes.grid(visible=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.xaxis.set_major_locator(_ticks(5))
+    axes.spines["left"].set_visible(False)
+    axes.set_title(title)
+    return axes
+
+
+@_STYLE
+def parallel(
+    names: Sequence[str],
+    columns: Sequence[Sequence[object]],
+    reached: Sequence[float],
+    roles: Sequence[Role],
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a line for each candidate through its choices; the last axis is what it reached.
+
+    Args:
+        names: Of the parameters, one a column.
+        columns: For each parameter its value for each candidate.
+        reached: Perplexity of each candidate; lower stands lower.
+        roles: What each candidate is.
+        axes: Where to draw.
+    """
+    axes = axes or _canvas(width=700, height=270, left=90, right=60, top=12)[0]
+    places, heights = range(len(names) + 1), []
+    for place, column in enumerate(columns):
+        numbers = [value for value in column if isinstance(value, int | float)]
+        if len(numbers) == len(column) and max(numbers) > min(numbers):
+            low, span = min(numbers), max(numbers) - min(numbers)
+            marks: dict[object, float] = {v: (v - low) / span for v in sorted(set(numbers))}
+        else:
+            choices = sorted({str(value) for value in column})
+            marks = {c: (i + 0.5) / len(choices) for i, c in enumerate(choices)}
+        heights.append([marks[v] if v in marks else marks[str(v)] for v in column])
+        shown = list(marks.items())
+        for value, height in shown if len(shown) <= 7 else (shown[0], shown[-1]):
+            text = f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")
+            axes.annotate(
+                text,
+                (place, height),
+                (-4, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center_baseline",
+                fontsize=8.5,
+                color=PALETTE["muted"],
+            )
+    low, span = min(reached), (max(reached) - min(reached)) or 1.0
+    heights.append([(value - low) / span for value in reached])
+    generator = np.random.default_rng(0)
+    order = sorted(range(len(reached)), key=lambda i: -reached[i])
+    for index in order:
+        jitter = 0.02 * generator.standard_normal(len(names))
+        ys = [h[index] for h in heights]
+        ys[:-1] = [y + j for y, j in zip(ys[:-1], jitter, strict=True)]
+        axes.plot(list(places), ys, alpha=0.8, **_line(roles[index]))
+    for place in places:
+        axes.axvline(place, color=PALETTE["faded"], linewidth=0.7, zorder=1)
+    for value in (low, low + span):
+        axes.annotate(
+            f"{value:.1f}",
+            (len(names), (value - low) / span),
+            (5, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=9,
+        )
+    axes.set_xticks(list(places), [*names, "perplexity"])
+    axes.set_yticks([])
+    axes.set_xlim(-0.1, len(names) + 0.05)
+    axes.set_ylim(-0.06, 1.06)
+    axes.grid(visible=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    return axes
+
+
+@_STYLE
+def pareto(points: Sequence[Point], axes: Axes | None = None, *, label: str) -> Axes:
+    """Draw perplexity over a cost, `Point.score`, with the front of what nothing beats in both."""
+    axes = score_against_final(points, axes, score=label)
+    best, front = np.inf, []
+    for point in sorted(points, key=lambda p: (p.score, p.perplexity)):
+        if point.perplexity < best:
+            best = point.perplexity
+            front.append((point.score, point.perplexity))
+    x, y = zip(*front, strict=True)
+    axes.plot(x, y, drawstyle="steps-post", color=PALETTE["accent"], linewidth=1, zorder=2)
+    return axes

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lsh_native.report import figures, plots
+from lsh_native.report import choices, figures, plots
+from lsh_native.report import evidence as worth
 from lsh_native.report.figures import Figure
 from lsh_native.report.final import FinalTable
 from lsh_native.report.inline import inline
@@ -34,6 +35,8 @@ def sections(view: StudyView, table: FinalTable | None) -> Iterator[tuple[str, t
     yield "Spectra", tuple(_spectra(view))
     yield "Connections", tuple(_connections(table))
     yield "Scores", tuple(_scores(view))
+    yield "Evidence", tuple(_evidence(view))
+    yield "Choices", tuple(_choices(view))
     yield "Set-up", tuple(_setup(view))
 
 
@@ -87,7 +90,28 @@ def _scores(view: StudyView) -> Iterator[Markup]:
             "validation perplexity of those that trained to the end.",
         )
         yield element("div", *elimination_tables(view), class_="eliminations")
-        yield from _figures(figures.scores(view))
+        yield from _figures(None if view.evidence else figures.scores(view))
+
+
+def _evidence(view: StudyView) -> Iterator[Markup]:
+    evidence = view.evidence
+    if evidence is None:
+        return
+    yield element("p", element("strong", evidence.verdict))
+    yield from _figures(worth.against_end(view, evidence), worth.rivals(evidence))
+    *rungs, last = worth.evidence_tables(evidence)
+    yield _table(last)
+    for table in rungs:
+        summary = f"Every score {table.header[0]}"
+        yield element("details", element("summary", summary), _table(table))
+    for note in worth.NOTES:
+        yield element("p", note, class_="note")
+
+
+def _choices(view: StudyView) -> Iterator[Markup]:
+    if len(view.result.trials) > 1:
+        yield from _figures(choices.importance(view), choices.coordinates(view))
+        yield from _figures(choices.pareto(view))
 
 
 def _setup(view: StudyView) -> Iterator[Markup]:
@@ -111,9 +135,13 @@ def _figures(*drawn: Figure | None) -> Iterator[Markup]:
             ]
             yield element(
                 "figure",
-                element("div", *panels, class_=f"panels of-{min(len(panels), 3)}"),
+                element("div", *panels, class_=f"panels {_layout(figure)}"),
                 element("figcaption", figure.caption),
             )
+
+
+def _layout(figure: Figure) -> str:
+    return "wide" if figure.wide else f"of-{min(len(figure.panels), 3)}"
 
 
 def _key(view: StudyView) -> Markup:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsh_native.report.tables import perplexity
+from lsh_native.search.evidence import Evidence, read_evidence
 from lsh_native.search.result import StudyResult, TrialSummary, read_result
 from lsh_native.search.store import Store
 from lsh_native.search.trial import (
@@ -51,6 +52,7 @@ class StudyView:
         scores: What each score said, by trial, epoch and name; None where it had nothing to say.
         configuration: Everything that decides the result.
         versions: Of the software that started it.
+        evidence: What scores were worth, where enough ends are known to ask.
     """
 
     result: StudyResult
@@ -60,6 +62,7 @@ class StudyView:
     scores: Mapping[tuple[int, int, str], float | None]
     configuration: Mapping[str, Any]
     versions: Mapping[str, str]
+    evidence: Evidence | None = None
 
     @property
     def finished(self) -> bool:
@@ -144,8 +147,19 @@ class StudyView:
             stage = sum(end < record.epoch for end in ends)
             return (stage, ranks.get((stage, number), number), record.epoch)
 
-        entries = ((s.trial.number, e) for s in self.result.trials for e in self._epochs(s.trial))
+        entries = (
+            (s.trial.number, record)
+            for s in self.result.trials
+            for record in self._epochs(s.trial)[: self.searched(s.trial)]
+        )
         yield from sorted(entries, key=key)
+
+    def searched(self, trial: Trial) -> int:
+        """Return how many epochs of a trial were trained before it was stopped."""
+        if trial.state is not State.STOPPED:
+            return trial.epochs
+        last = max((r.epoch for r in self.rungs if r.trial == trial.number), default=trial.epochs)
+        return min(last, trial.epochs)
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -246,6 +260,7 @@ def view_study(store: Store) -> StudyView:
         scores={(s.trial, s.epoch, s.name): s.value for s in store.scores()},
         configuration=store.configuration,
         versions=store.versions,
+        evidence=read_evidence(store) if result.budget.evidence_epochs else None,
     )
 
 

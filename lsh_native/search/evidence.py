@@ -294,6 +294,7 @@ class _Judged:
             Replay(name=name, picked=left, regret=self._regret(left), curve=curve)
             for name, score in self._scores.items()
             for left, curve in [self._replay(rungs, name, score)]
+            if left is not None
         ]
         generator = np.random.default_rng(0)
         by_chance = [
@@ -318,9 +319,8 @@ class _Judged:
                 break
             pool = self._pool(epoch, left)
             values = _values(name, score, pool)
-            if values is None:
+            if values is None or not np.isfinite(values).all():
                 return None, ()
-            values = np.where(np.isfinite(values), values, np.inf)
             kept = max(1, round(rungs[epoch] * len(left)))
             order = np.argsort(values, kind="stable")[:kept]
             left = [pool[int(index)].number for index in order]

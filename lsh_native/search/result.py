@@ -109,7 +109,13 @@ def read_result(store: Store) -> StudyResult:
     reference = next((s for s in summaries if s.trial.number == REFERENCE), None)
     trials = tuple(s for s in summaries if s is not reference)
     search = store.configuration.get("search", {})
-    searched = _searched(store)
+    searched = searched_epochs(store)
+    records = [
+        record
+        for number, end in searched.items()
+        if number != REFERENCE
+        for record in store.epochs(number)[:end]
+    ]
     trained = sum(s.trial.epochs for s in trials) + sum(t.epochs for t in store.repeats())
     return StudyResult(
         reference=reference,
@@ -120,33 +126,33 @@ def read_result(store: Store) -> StudyResult:
         budget=Budget(
             candidates=len(trials),
             total=search.get("rounds", {}).get("total", 0),
-            trial_epochs=len(searched),
+            trial_epochs=len(records),
             reference_epochs=reference.trial.epochs if reference else 0,
-            trial_seconds=sum(record.seconds for record in searched),
+            trial_seconds=sum(record.seconds for record in records),
             reference_seconds=reference.seconds if reference else 0.0,
-            spectrum_seconds=store.spectrum_seconds(),
-            evidence_epochs=trained - len(searched),
+            spectrum_seconds=sum(
+                seconds
+                for (number, epoch), seconds in store.spectrum_seconds().items()
+                if epoch <= searched.get(number, 0)
+            ),
+            evidence_epochs=trained - len(records),
         ),
     )
 
 
-def _searched(store: Store) -> list[EpochRecord]:
-    """Return the epochs of the search itself.
+def searched_epochs(store: Store) -> dict[int, int]:
+    """Return how many epochs of each trial the search itself asked for, the reference included.
 
     A stopped candidate was searched up to its last rung; what it trained beyond, and retests that
     took no part in the search, is evidence.
     """
     seeds = int(store.configuration.get("search", {}).get("seeds", 1))
-    last: dict[int, int] = {}
-    for rung in store.rungs():
-        if not rung.kept:
-            last[rung.trial] = rung.epoch
-    found: list[EpochRecord] = []
-    for trial in (*store.trials()[1:], *store.repeats()):
-        if trial.number // REPEAT < seeds:
-            end = last.get(repeat_of(trial.number), trial.epochs)
-            found += [record for record in store.epochs(trial.number) if record.epoch <= end]
-    return found
+    last = {rung.trial: rung.epoch for rung in store.rungs() if not rung.kept}
+    return {
+        trial.number: min(trial.epochs, last.get(repeat_of(trial.number), trial.epochs))
+        for trial in (*store.trials(), *store.repeats())
+        if trial.number // REPEAT < seeds
+    }
 
 
 def _order(store: Store) -> Callable[[TrialSummary], tuple[float, float]]:

@@ -318,12 +318,10 @@ class Store:
             )
         )
 
-    def spectrum_seconds(self) -> float:
-        """Return the seconds spent on the spectra of the search, without those of evidence."""
-        ((seconds,),) = self._database.query(
-            "SELECT coalesce(sum(seconds), 0.0) FROM spectrum WHERE part = 0"
-        )
-        return float(seconds)
+    def spectrum_seconds(self) -> dict[tuple[int, int], float]:
+        """Return the seconds that spectra took, by trial and epoch."""
+        rows = self._database.query("SELECT trial, epoch, seconds FROM spectrum WHERE part = 0")
+        return {(trial, epoch): seconds for trial, epoch, seconds in rows}
 
     def measurement(self, number: int, epoch: int) -> Measurement | None:
         """Return what scores may know of a trial at an epoch, None where it is not complete."""

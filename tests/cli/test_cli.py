@@ -1,6 +1,8 @@
+import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,7 +70,7 @@ def test_search_leaves_model_numbers_and_report(
     page = (finished / "report.html").read_text()
     assert page.lower().startswith("<!doctype html>")
     assert "https:" not in page
-    assert main(["status", str(finished)]) == 0
+    assert main(["status", str(finished), "--watch=true", "--every=0.1"]) == 0
     assert "complete" in capsys.readouterr().out
 
 
@@ -90,6 +92,27 @@ def test_report_and_spectrum_of_what_was_found(finished: Path, tmp_path: Path) -
     record = json.loads(output.read_text())
     assert record["layer_sizes"] == [16, 16]
     assert output.with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_evidence_and_export(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "study")
+    arguments = ["--candidates=1", "--running.executor=inline"]
+    assert main(["evidence", str(tmp_path / "study"), *arguments]) == 0
+    assert "Evidence" in (tmp_path / "study" / "report.html").read_text()
+    for form in ("csv", "jsonl"):
+        output = tmp_path / f"trials.{form}"
+        assert main(["export", str(finished), str(output), f"--form={form}"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["dense", *["candidate"] * 3]
+    assert rows[1]["non_zeros"] < rows[0]["non_zeros"]
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        assert [row["trial"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+
+
+def test_workers_find_the_same(finished: Path, tmp_path: Path) -> None:
+    workers = ["--running.executor=local", "--running.workers=2"]
+    assert main([*search(tmp_path), *workers]) == 0
+    assert table(tmp_path) == table(finished)
 
 
 def test_killed_at_random_moments_a_search_ends_the_same(finished: Path, tmp_path: Path) -> None:

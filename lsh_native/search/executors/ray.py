@@ -2,7 +2,7 @@
 
 A worker keeps nothing that matters, so a trial of a lost node goes on elsewhere from its last
 epoch. Tasks carry JSON and the bytes of a checkpoint. Ray runs what anybody who reaches its ports
-sends: a cluster started here listens on a loopback address and asks for a token.
+sends, so a cluster started here has no dashboard and asks for a token.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import secrets
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from lsh_native.search.executors.job import (
@@ -39,6 +39,10 @@ from lsh_native.search.executors.job import (
 )
 from lsh_native.search.trial import State
 from lsh_native.training import replace_file
+
+if "ray" not in sys.modules:  # Ray reads it once, when it is loaded
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+import ray
 
 _LOG = logging.getLogger(__name__)
 
@@ -138,13 +142,12 @@ class RayCluster:
 
 
 def _connect(address: str | None) -> None:
-    """Join a cluster, or start one that nobody else can reach."""
+    """Join a cluster, or start one on this machine."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if os.environ["RAY_AUTH_MODE"] == "token":
+        if os.environ.get("RAY_AUTH_MODE") == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+        ray.init(include_dashboard=False, **options)
         return
     if os.environ.get("RAY_AUTH_MODE") != "token":
         _LOG.warning(
@@ -191,4 +194,5 @@ def _work(
                 told.put(None)
 
         threading.Thread(target=run, daemon=True).start()
-        yield from iter(told.get, None)
+        while (answer := told.get()) is not None:  # Ray cannot drive a delegated generator
+            yield answer

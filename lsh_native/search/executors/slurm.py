@@ -119,6 +119,7 @@ class Slurm:
             heard = True
             if isinstance(message, Done | Faulted):
                 self._running.remove(followed)
+                followed.handle.wait()
                 followed.path.unlink(missing_ok=True)
                 send(message)
                 return True

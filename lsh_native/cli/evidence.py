@@ -1,0 +1,39 @@
+"""`lsh-native evidence`: what each score was worth on this task, from candidates trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lsh_native.cli.resume import resume
+from lsh_native.cli.search import STORE
+from lsh_native.cli.setup import RunningSettings
+from lsh_native.report.evidence import evidence_tables
+from lsh_native.search.evidence import read_evidence
+from lsh_native.search.store import Store
+
+__all__ = ["evidence"]
+
+
+def evidence(
+    study: Path,
+    candidates: int = 0,
+    running: RunningSettings = RunningSettings(),  # noqa: B008 - frozen
+) -> None:
+    """Says whether the score of a study can be trusted, and trains stopped candidates for it.
+
+    Args:
+        study: the study's folder.
+        candidates: how many stopped candidates are trained to the end; without it only what is
+            known already is shown.
+        running: where trials run and what they may spend.
+    """
+    if candidates:
+        resume(study, evidence=candidates, running=running)
+    with Store(study / STORE, read_only=True) as store:
+        found = read_evidence(store)
+    if found is None:
+        print("Nothing can be said about any score: fewer than three ends are known.")
+        return
+    for table in evidence_tables(found):
+        print(f"\n{table.text()}")
+    print(f"\n{found.verdict}")

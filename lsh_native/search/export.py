@@ -1,0 +1,162 @@
+"""A study in the forms that other tools read: CSV, JSON lines, a DataFrame, an Optuna storage."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsh_native.search.space import Candidate, Value
+from lsh_native.search.store import Store
+from lsh_native.search.trial import State, Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def trial_rows(store: Store) -> Iterator[dict[str, Any]]:
+    """Yield a row a trial, repeats among them: what it is, how far it came and what it measured."""
+    for trial in (*store.trials(), *store.repeats()):
+        epochs = store.epochs(trial.number)
+        distances = store.distances(trial.number)
+        best = min(epochs, key=lambda e: e.valid_loss, default=None)
+        yield {
+            "trial": trial.number,
+            "kind": trial.kind,
+            "state": str(trial.state),
+            "reason": trial.reason,
+            "seed": trial.seed,
+            "repeats": trial.repeats,
+            "retries": trial.retries,
+            "host": trial.host,
+            "created": trial.created,
+            "started": trial.started,
+            "ended": trial.ended,
+            **({} if trial.candidate is None else trial.candidate.to_dict()),
+            "epochs": trial.epochs,
+            "best_epoch": best.epoch if best else None,
+            "valid_loss": best.valid_loss if best else None,
+            "density_reached": epochs[-1].density if epochs else None,
+            "non_zeros": epochs[-1].details.get("non_zeros") if epochs else None,
+            "distance": distances[max(distances)] if distances else None,
+            "seconds": sum(epoch.seconds for epoch in epochs),
+        }
+
+
+def epoch_rows(store: Store) -> Iterator[dict[str, Any]]:
+    """Yield a row for each epoch of each trial, with the distance and the scores where taken."""
+    scores: dict[tuple[int, int], dict[str, float | None]] = {}
+    for score in store.scores():
+        scores.setdefault((score.trial, score.epoch), {})[f"score_{score.name}"] = score.value
+    for trial in (*store.trials(), *store.repeats()):
+        distances = store.distances(trial.number)
+        for record in store.epochs(trial.number):
+            yield {
+                "trial": trial.number,
+                "epoch": record.epoch,
+                "train_loss": record.train_loss,
+                "valid_loss": record.valid_loss,
+                "density": record.density,
+                "tokens": record.tokens,
+                "seconds": record.seconds,
+                "distance": distances.get(record.epoch),
+                **scores.get((trial.number, record.epoch), {}),
+            }
+
+
+ROWS = {"trials": trial_rows, "epochs": epoch_rows}
+"""What can be exported, by name."""
+
+
+def write_csv(store: Store, path: Path, what: str = "trials") -> Path:
+    """Write rows as CSV, a column for every key that occurs; an absent value is empty."""
+    rows = list(ROWS[what](store))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_jsonl(store: Store, path: Path, what: str = "trials") -> Path:
+    """Write rows as JSON, one a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in ROWS[what](store):
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+    return path
+
+
+def to_frame(store: Store, what: str = "trials") -> pandas.DataFrame:
+    """Return rows as a DataFrame; needs pandas."""
+    import pandas
+
+    return pandas.DataFrame(list(ROWS[what](store)))
+
+
+def write_optuna(store: Store, path: Path, name: str = "lsh") -> Path:
+    """Write the candidates into an SQLite storage of Optuna's, which `optuna-dashboard` shows.
+
+    The value of a trial is its best validation loss; losses of its epochs are intermediate values,
+    distance and non-zeros user attributes. Needs Optuna.
+
+    Raises:
+        optuna.exceptions.DuplicatedStudyError: If the storage holds a study of that name.
+    """
+    import optuna
+
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name)
+    study.set_user_attr("source", str(store.path))
+    trials = [trial for trial in store.trials() if trial.candidate is not None]
+    spread = _distributions([trial.candidate for trial in trials if trial.candidate])
+    study.add_trials([_optuna_trial(store, trial, spread) for trial in trials])
+    return path
+
+
+def _distributions(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return a distribution of Optuna's for each parameter: all that occurs of it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    values: dict[str, list[Value]] = {}
+    for candidate in candidates:
+        for name, value in candidate.to_dict().items():
+            values.setdefault(name, []).append(value)
+    found: dict[str, Any] = {}
+    for name, own in values.items():
+        numbers = [value for value in own if isinstance(value, float)]
+        if len(numbers) == len(own):
+            found[name] = FloatDistribution(min(numbers), max(numbers))
+        else:
+            found[name] = CategoricalDistribution(sorted(set(own), key=str))
+    return found
+
+
+def _optuna_trial(store: Store, trial: Trial, spread: Mapping[str, Any]) -> Any:
+    import optuna
+
+    assert trial.candidate is not None
+    parameters = trial.candidate.to_dict()
+    epochs, distances = store.epochs(trial.number), store.distances(trial.number)
+    states = optuna.trial.TrialState
+    state = {
+        State.COMPLETE: states.COMPLETE,
+        State.STOPPED: states.PRUNED,  # Optuna's word for a trial that was stopped
+        State.WAITING: states.WAITING,
+        State.RUNNING: states.RUNNING,
+    }.get(trial.state, states.FAIL)
+    best = min((epoch.valid_loss for epoch in epochs), default=None)
+    return optuna.trial.create_trial(
+        state=state if best is not None or state is not states.PRUNED else states.FAIL,
+        params=parameters,
+        distributions={name: spread[name] for name in parameters},
+        value=best if state in (states.COMPLETE, states.PRUNED) else None,
+        intermediate_values={epoch.epoch: epoch.valid_loss for epoch in epochs},
+        user_attrs={
+            "trial": trial.number,
+            "reason": trial.reason,
+            "distances": {str(epoch): value for epoch, value in distances.items()},
+            "non_zeros": epochs[-1].details.get("non_zeros") if epochs else None,
+        },
+    )

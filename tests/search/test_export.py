@@ -1,0 +1,105 @@
+"""A study in the forms of other tools."""
+
+import csv
+import json
+
+import pytest
+from synthetic_runner import SyntheticRunner, make_study
+
+from lsh_native.search.export import to_frame, write_csv, write_jsonl, write_optuna
+from lsh_native.search.sampler import Observation, SpaceExhausted
+from lsh_native.search.space import Interval, Space
+from lsh_native.search.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store._database.query("PRAGMA synchronous = OFF")
+        yield store
+
+
+@pytest.fixture
+def finished(store, tmp_path):
+    runner = SyntheticRunner(tmp_path, nan=lambda trial, epoch: trial.number == 2)
+    make_study(store, runner).run()
+    return store
+
+
+def lines(store, folder, what="trials"):
+    return write_jsonl(store, folder / f"{what}.jsonl", what).read_text().splitlines()
+
+
+def test_rows_survive_csv_and_json_lines(finished, tmp_path):
+    rows = [json.loads(line) for line in lines(finished, tmp_path)]
+    assert [row["trial"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert [row["state"] for row in rows][2] == "diverged"
+    assert rows[1]["drop"] == finished.trial(1).candidate.drop
+    with write_csv(finished, tmp_path / "a.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["valid_loss"] or "nan") for row in table[3:]] == [
+        row["valid_loss"] for row in rows[3:]
+    ]
+    epochs = [json.loads(x) for x in lines(finished, tmp_path, "epochs")]
+    assert len(epochs) == sum(trial.epochs for trial in finished.trials())
+    judged = [row for row in epochs if "score_loss" in row]
+    assert len(judged) == len(finished.rungs())
+    assert all(row["score_loss"] == row["valid_loss"] for row in judged)
+
+
+def test_a_frame(finished):
+    pytest.importorskip("pandas")
+    frame = to_frame(finished)
+    assert list(frame["trial"]) == [0, 1, 2, 3, 4, 5]
+    assert frame.set_index("trial").loc[1, "epochs"] == finished.trial(1).epochs
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_storage_of_optuna(finished, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    path = write_optuna(finished, tmp_path / "optuna.db")
+    study = optuna.load_study(storage=f"sqlite:///{path}", study_name="lsh")
+    best = min(t.valid_loss for t in finished.epochs(study.best_trial.user_attrs["trial"]))
+    assert study.best_value == best
+    states = [trial.state.name for trial in study.trials]
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED", "PRUNED"]
+    assert study.trials[0].params["drop"] == finished.trial(1).candidate.drop
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc"])
+def test_samplers_of_optuna(store, tmp_path, name):
+    pytest.importorskip("optuna")
+    from lsh_native.search.optuna_sampler import OptunaSampler
+
+    space = Space(
+        method=("dynamic", "rigl"),
+        drop_fraction=Interval(low=0.3, high=0.9),
+        controls={"rigl": {"every": Interval(low=10, high=100, integer=True)}},
+    )
+    make_study(
+        store, SyntheticRunner(tmp_path), sampler=OptunaSampler(name), space=space, candidates=8
+    ).run()
+    candidates = [trial.candidate for trial in store.trials()[1:]]
+    assert len(set(candidates)) == 8
+    assert all(candidate in space for candidate in candidates)
+    again = tmp_path / "again"
+    again.mkdir()
+    with Store(again / "study.db") as other:
+        make_study(
+            other, SyntheticRunner(again), sampler=OptunaSampler(name), space=space, candidates=8
+        ).run()
+        assert [trial.candidate for trial in other.trials()[1:]] == candidates
+    small = Space(initial=("uniform",), drop=("set",), redistribute=("none",), drop_fraction=(0.5,))
+    with pytest.raises(SpaceExhausted):
+        OptunaSampler(name).propose(
+            small, [Observation(candidate=next(iter(small)), score=1.0)], seed=0, number=2
+        )
+
+
+def test_an_unknown_sampler():
+    pytest.importorskip("optuna")
+    from lsh_native.search.optuna_sampler import OptunaSampler
+
+    with pytest.raises(ValueError, match="must be one of tpe, gp, cmaes, random, qmc, got 'best'"):
+        OptunaSampler("best")
