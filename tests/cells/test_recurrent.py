@@ -35,6 +35,7 @@ SIZES = [
     {"T": 600, "B": 2, "I": 3, "H": 4},
     {"T": 97, "B": 1, "I": 6, "H": 12},
     {"T": 17, "B": 17, "I": 40, "H": 64},
+    {"T": 9, "B": 36, "I": 450, "H": 150},
 ]
 DENSITIES = [(0.0, 0.0), (0.1, 0.5), (0.5, 0.1), (1.0, 1.0)]
 
@@ -463,7 +464,7 @@ def test_a_packed_weight_may_be_as_long_as_the_capacity() -> None:
 
 
 def test_a_nan_in_one_sequence_stays_there() -> None:
-    layer = RandomLayer(T=4, B=5, I=3, H=6, density=1.0)
+    layer = RandomLayer(T=4, B=5, I=3, H=6, density=(1.0, 1.0))
     healthy = layer.run()
     layer["input"][1, 2] = torch.nan
     ill = layer.run()

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWar
 
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
-# (N, C, R): one lane, tiles full and not, more than one tile, more rows than a block of 16.
+# (N, C, R): one lane, tiles full and not, more than one tile, more rows than a chunk, more columns
+# than a panel.
 SIZES = [(1, 1, 1), (2, 5, 3), (3, 16, 17), (16, 7, 40), (17, 33, 15), (96, 4, 4), (97, 9, 6)]
-SIZES += [(200, 31, 50), (5, 300, 2), (67, 2, 300)]
+SIZES += [(200, 31, 50), (5, 300, 2), (67, 2, 300), (290, 700, 140)]
 DENSITIES = [0.0, 0.15, 0.6, 1.0]
 
 sizes = pytest.mark.parametrize("size", SIZES, ids="N{0[0]}-C{0[1]}-R{0[2]}".format)
@@ -129,6 +130,20 @@ def test_values_and_gradients(
     exact, terms = (at.as_stored(t * at.mask) for t in (g.mT @ X, g.abs().mT @ X.abs()))
     assert_near(d_weight, exact, terms, within)
     assert_near(d_bias, g.sum(0), g.abs().sum(0), within)
+
+
+@dtypes
+def test_numbers_that_are_not_finite_stay_with_the_rows_that_read_them(dtype: torch.dtype) -> None:
+    """Rows of one group differ in length; what completes the shorter ones must not read more."""
+    mask = torch.zeros(9, 40, dtype=torch.bool)
+    for row in range(9):
+        mask[row, 4 : 4 + 3 * row] = True  # the first row is empty, no row reads columns 0 to 3
+    x = torch.ones(3, 40, dtype=dtype)
+    x[:, :4], x[:, 25] = torch.nan, torch.nan
+    y = sparse_linear(x, torch.ones(9, 40, dtype=dtype), pack_pattern(mask), None, 9)
+    assert y.isnan().all(0).tolist() == mask[:, 25].tolist()
+    expected = torch.tensor([float(3 * row) for row in range(9)], dtype=dtype)
+    assert torch.equal(y[:, ~mask[:, 25]], expected[~mask[:, 25]].expand(3, -1))
 
 
 @sizes
