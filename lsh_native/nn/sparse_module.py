@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lsh_native.sparsity.mask import draw_mask, largest_mask
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_parts
+from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseModule", "zero_forward"]
 
@@ -178,11 +179,13 @@ class SparseModule(nn.Module):
         pack_pattern_(pattern, mask)
 
     def _pattern(self, name: str) -> Tensor:
-        """The weight's pattern; a full one where the module has no masked weight."""
+        """The weight's pattern; a full one, kept once made, where nothing of the module is masked."""
         pattern: Tensor | None = getattr(self, f"{name}_pattern")
         if pattern is None:
             rows, columns = self._weight(name).shape
-            return full_pattern(rows, columns, self._weight(name).device)
+            pattern = full_pattern(rows, columns, self._weight(name).device)
+            if not (torch.compiler.is_compiling() or is_transformed()):
+                setattr(self, f"{name}_pattern", pattern)
         return pattern
 
     @property
@@ -236,9 +239,12 @@ class SparseModule(nn.Module):
                 share = parts.non_zeros / (rows * columns)
                 lines.append(
                     f"{name}: {rows} x {columns}, {parts.non_zeros} connections ({share:.1%}): "
-                    "sparse kernel, compressed rows and columns"
+                    f"{self._sparse_kernel()}"
                 )
         return "\n".join(lines)
+
+    def _sparse_kernel(self) -> str:
+        return "sparse kernel, compressed rows and columns"
 
     def _dense_kernel(self) -> str:
         return "torch's dense kernel"

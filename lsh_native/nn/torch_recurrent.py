@@ -166,6 +166,11 @@ class SparseTorchRecurrent(SparseRecurrent):
         data, *final = type(self).dense_call(packed.data, sizes, hx, weights, *options)
         return nn.utils.rnn.pad_packed_sequence(PackedSequence(data, sizes))[0], final
 
+    def _sparse_kernel(self) -> str:
+        if self.proj_size:
+            return "torch's dense LSTM with zeros where masked, as it projects"
+        return super()._sparse_kernel()
+
     def _dense_kernel(self) -> str:
         if self._runs_dense():
             return f"torch's dense {self.dense_kind.__name__}"

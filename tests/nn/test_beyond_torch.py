@@ -286,6 +286,24 @@ def test_zoneout(kind: str, density: float) -> None:
     assert_equal(module(x, hx)[1], hx)
 
 
+def test_a_full_pattern_is_made_once_and_gives_way_to_masks() -> None:
+    module = build("RHN", 1.0)
+    x = draw(T, B, I)
+    expected = module(x)
+    pattern = module.weight_hh_l0_d0_pattern
+    assert_equal(module(x), expected)
+    assert module.weight_hh_l0_d0_pattern is pattern
+    masks = {name: mask.logical_not() for name, mask in module.masks().items()}
+    module.set_masks(masks)
+    assert not module(x)[0].eq(expected[0]).any()
+    module.set_masks({name: mask.logical_not() for name, mask in masks.items()})
+    assert_equal(copy.deepcopy(module)(x), expected)
+
+
+def test_what_explain_says_of_a_projection() -> None:
+    assert "torch's dense LSTM with zeros where masked" in build("LSTM", proj_size=2).explain()
+
+
 def test_zoneout_of_each_state() -> None:
     module = build("LSTM", num_layers=1, zoneout=(0.0, 1.0))
     hx = states(module)
