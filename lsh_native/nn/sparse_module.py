@@ -179,7 +179,7 @@ class SparseModule(nn.Module):
         pack_pattern_(pattern, mask)
 
     def _pattern(self, name: str) -> Tensor:
-        """The weight's pattern; a full one, kept once made, where nothing of the module is masked."""
+        """The weight's pattern; a full one, made once, where nothing of the module is masked."""
         pattern: Tensor | None = getattr(self, f"{name}_pattern")
         if pattern is None:
             rows, columns = self._weight(name).shape
