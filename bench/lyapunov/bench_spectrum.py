@@ -1,8 +1,9 @@
-"""Lyapunov spectra of LSTMs beside dense Jacobians and `torch.linalg.qr`, at the same intervals.
+"""Lyapunov spectra of recurrent layers beside dense Jacobians and `torch.linalg.qr`.
 
 The peer builds ∂(h', c') / ∂(h, c) from row-scaled gate blocks at every step, as public programs
-do. Errors in the shape column are the largest of all exponents against float64 reflections over the
-same steps; ours may be twice those of the peer in the same dtype.
+do, and orthonormalises at the same interval. Errors among the shapes are the largest of all
+exponents against float64 reflections over the same steps; ours may be twice those of the peer in
+the same dtype.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bench.harness import Case, Goal, Work
 from lsh_native.lyapunov import TangentFlow, identity_tangent
-from lsh_native.nn import SparseLSTM
+from lsh_native.nn import SparseLSTM, SparseRHN
 
 PEER = "dense Jacobian + torch.linalg.qr"
 WARMUP = 20
@@ -23,6 +24,7 @@ def cases(short: bool) -> Iterator[Case]:
         yield _leading(128, 32, 0.9, torch.float32, every=2)
         yield _layers(96, steps=1)
         yield _together(64, 16, sequences=4)
+        yield _highway(64, 3, 16)
         return
     for hidden, goals in (
         (1500, (Goal(must=10, aim=15), Goal(must=15, aim=20))),
@@ -33,6 +35,7 @@ def cases(short: bool) -> Iterator[Case]:
     for hidden, goal in ((650, Goal(must=4, aim=5)), (1500, Goal(must=5.5, aim=8))):
         yield _leading(hidden, 256, 0.0, torch.float64, steps=3, goal=goal)
     yield _leading(640, 1280, 0.0, torch.float64, steps=2, goal=Goal(must=2, aim=3.5))
+    yield _highway(830, 10, 256, goal=Goal(must=6, aim=10))
     yield _together(650, 64, sequences=8, goal=Goal(must=1.5, aim=1.9))
     yield _layers(500, steps=1, goal=Goal(must=6, aim=10))
 
@@ -94,6 +97,49 @@ def _leading(
         },
         goals={} if goal is None else {PEER: goal},
         work=Work(operations=steps * (folded * k + qr / every), dtype=dtype),
+    )
+
+
+def _highway(hidden: int, depth: int, k: int, *, goal: Goal | None = None) -> Case:
+    """A highway at 53 % sparsity beside the product of its dense Jacobians."""
+    torch.manual_seed(0)
+    steps = 2
+    layer = SparseRHN(hidden, hidden, depth, density=0.47)
+    (maps,) = layer.tangent_maps(torch.randn(steps + WARMUP, 1, hidden), state_warmup=WARMUP)
+    masks = [name for name in layer.masks() if name.startswith("weight_hh")]
+    weights = [layer.masked_weight(name).detach().chunk(2) for name in masks]
+    activations, states = maps._trajectory.activations[..., 0], maps._trajectory.states[..., 0]
+
+    def ours() -> Tensor:
+        flow = TangentFlow(maps, identity_tangent(maps, k))
+        for time in range(steps):
+            flow.advance(range(time, time + 1))
+        return flow.exponents[0]
+
+    def dense() -> Tensor:
+        q = torch.eye(hidden, k)
+        growth = torch.zeros(k, dtype=torch.float64)
+        for time in range(steps):
+            jacobian = torch.eye(hidden)
+            for d, (by_h, by_t) in enumerate(weights):
+                h, t = activations[time * depth + d].unsqueeze(-1)
+                s = states[time * depth + d, 0].unsqueeze(-1)
+                step = t * (1 - h * h) * by_h + (h - s) * t * (1 - t) * by_t
+                step.diagonal().add_(1 - t.squeeze(-1))
+                jacobian = step @ jacobian
+            q, r = torch.linalg.qr(jacobian @ q)
+            q = q * r.diagonal().sign()
+            growth += r.diagonal().abs().double().log()
+        return growth / steps
+
+    torch.testing.assert_close(ours(), dense(), rtol=1e-2, atol=1e-3)
+    return Case(
+        name=f"RHN {hidden}, depth {depth}, k {k}, 53% sparse, float32, QR every step",
+        ours=ours,
+        peers={PEER: dense},
+        shape={"H": hidden, "D": depth, "k": k, "T": steps, "B": 1, "sparsity": 0.53},
+        goals={} if goal is None else {PEER: goal},
+        work=Work(operations=steps * (2 * depth * hidden**2 * k + 2 * hidden * k**2)),
     )
 
 
