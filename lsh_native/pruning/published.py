@@ -532,7 +532,7 @@ def _falling(
 def lattice(
     *,
     initial: Distribution = uniform,
-    power: float = 0.0,
+    power: float = 1.0,
     initial_density: float = 1.0,
     every: int = 100,
     begin: int | float = 0,
