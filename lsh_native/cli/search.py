@@ -142,10 +142,10 @@ def search(
         if not store.finished:
             return
         if evidence:
-            progress.say(
-                f"Training {evidence} stopped candidates on, to see what scores are worth."
+            progress.say(f"Training {evidence} stopped candidates to the end, for evidence.")
+            study.gather_evidence(
+                evidence, progress.on_event, limits=limits, retries=running.retries
             )
-            pass  # study.gather_evidence(evidence, progress.on_event, limits=limits)
         progress.say("Measuring the dense network and the one found.")
         finished = finish_study(store, runner, output)
     print(finished.text())
