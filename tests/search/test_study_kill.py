@@ -147,7 +147,7 @@ def test_kill_9(tmp_path):
         assert process.returncode == -signal.SIGKILL
         # Whatever was going on, the file is whole and can be read at once.
         with Store(killed / "study.db", read_only=True) as store:
-            assert store.trials()
+            store.trials()
     for folder in (killed, undisturbed):
         with Store(folder / "study.db") as store:
             make_study(store, SyntheticRunner(folder)).run()
