@@ -168,6 +168,18 @@ def test_a_full_disk_stops_a_search_which_goes_on_when_there_is_room(
     assert table(tmp_path) == table(finished)
 
 
+def test_workers_do_not_import_what_lies_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "lsh_native").mkdir()
+    (tmp_path / "lsh_native" / "__init__.py").write_text("raise ImportError('a source tree')")
+    subprocess.run(
+        [sys.executable, "-P", "-m", "lsh_native", *search(Path("study"))],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+
+
 def _wait_for_an_epoch(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Returns when one more epoch is stored than at the call, or the process has ended."""
     known = _epochs(folder)

@@ -175,7 +175,7 @@ class _Worker:
         self.ready = False
         self.began = self.heard = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _MODULE],
+            [sys.executable, "-P", "-m", _MODULE],  # not what lies in the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
