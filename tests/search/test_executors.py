@@ -147,6 +147,15 @@ def workers_of(pid):
         return children.read().split()
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Also where the tests run in the background of a shell, which has its jobs ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_lets_epochs_end_and_the_study_goes_on_later(tmp_path, expected):
     def interrupt(event):
         if isinstance(event, EpochDone) and event.trial.number == 1:
