@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lsh_native.data import Corpus, generate_corpus, read_corpus
+from lsh_native.data.generated import TRAIN_TOKENS
 from lsh_native.data.levels import LEVELS
 
 __all__ = ["DataSettings", "load_corpus"]
@@ -28,7 +29,7 @@ class DataSettings:
     limit: int | None = None
     unknown: str | None = None
     seed: int = 0
-    train_tokens: int = 60_000
+    train_tokens: int = TRAIN_TOKENS
 
 
 def load_corpus(folder: Path | None, settings: DataSettings) -> Corpus:

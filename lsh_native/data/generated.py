@@ -22,6 +22,7 @@ from lsh_native.data.levels import WORDS
 from lsh_native.data.source import WordSource
 from lsh_native.data.vocabulary import Vocabulary
 
+TRAIN_TOKENS = 60_000
 CLASSES = 6
 SMALLEST_VOCABULARY = 64
 
@@ -32,7 +33,7 @@ Grammar = dict[str, list[tuple[float, str, str]]]
 def generate_corpus(
     *,
     seed: int = 0,
-    train_tokens: int = 60_000,
+    train_tokens: int = TRAIN_TOKENS,
     valid_tokens: int = 8_000,
     test_tokens: int = 8_000,
     vocabulary_size: int = 1_000,

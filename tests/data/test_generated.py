@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lsh_native.data import agreement_source, generate_corpus
-from lsh_native.data.generated import CLASSES, SMALLEST_VOCABULARY
+from lsh_native.data.generated import CLASSES, SMALLEST_VOCABULARY, TRAIN_TOKENS
 
 
 @cache
@@ -37,7 +37,7 @@ def bigram_entropy(source):
 def test_same_tokens_everywhere():
     corpus = generate_corpus()
     assert corpus.hash == "75825ff3f3e8f228f5f422bb0271fd11d51e88918083f4b677c15578ee8ce55a"
-    assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [60_000, 8_000, 8_000]
+    assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [TRAIN_TOKENS, 8_000, 8_000]
     assert len(corpus.vocabulary) == 1_000
     assert corpus.vocabulary.tokens[0] == "<eos>"
 
