@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsh_native.report import plots
-from lsh_native.report.final import Block, FinalTable
+from lsh_native.report.final import Block
 from lsh_native.report.plots import Curve, Lane, Point
 from lsh_native.report.tables import perplexity
 from lsh_native.report.view import ENOUGH, Role, StudyView, layers_of
@@ -42,19 +42,6 @@ class Figure:
     caption: str
     panels: tuple[tuple[str, str], ...]
     wide: bool = False
-
-
-def every_figure(view: StudyView, table: FinalTable | None = None) -> Iterator[Figure]:
-    """Yield the figures that there is something to draw in."""
-    drawn = (
-        trajectory(view),
-        survival(view),
-        over_epochs(view),
-        *(spectra(view, epoch) for epoch in compared_epochs(view)),
-        density(table.found.blocks) if table is not None and table.found is not None else None,
-        scores(view),
-    )
-    yield from (figure for figure in drawn if figure is not None)
 
 
 def name_of(view: StudyView, number: int) -> str:

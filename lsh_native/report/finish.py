@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from lsh_native.report import html
-from lsh_native.report.figures import every_figure
 from lsh_native.report.final import FinalTable
+from lsh_native.report.gallery import every_figure
 from lsh_native.report.measure import measure_models
 from lsh_native.report.tables import budget_table, comparison, headline
 from lsh_native.report.view import view_study

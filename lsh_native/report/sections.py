@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lsh_native.report import choices, figures, plots
 from lsh_native.report import evidence as worth
+from lsh_native.report import plots
 from lsh_native.report.figures import Figure
 from lsh_native.report.final import FinalTable
+from lsh_native.report.gallery import gallery
 from lsh_native.report.inline import inline
 from lsh_native.report.markup import Markup, element, join
 from lsh_native.report.tables import PART, Table, budget_table, comparison
@@ -28,15 +29,16 @@ _ROLES: Mapping[Role, str] = {
 
 def sections(view: StudyView, table: FinalTable | None) -> Iterator[tuple[str, tuple[Markup, ...]]]:
     """Yield heading and content of each section; one with nothing to show has no content."""
+    drawn = gallery(view, table)
     yield "Result", tuple(_result(view, table))
-    yield "Cost", tuple(_cost(view))
-    yield "Candidates", tuple(_candidates(view))
-    yield "Training", tuple(_figures(figures.over_epochs(view)))
-    yield "Spectra", tuple(_spectra(view))
-    yield "Connections", tuple(_connections(table))
-    yield "Scores", tuple(_scores(view))
-    yield "Evidence", tuple(_evidence(view))
-    yield "Choices", tuple(_choices(view))
+    yield "Cost", (*_cost(view), *_figures(drawn["Cost"]))
+    yield "Candidates", tuple(_candidates(view, drawn["Candidates"]))
+    yield "Training", tuple(_figures(drawn["Training"]))
+    yield "Spectra", tuple(_spectra(drawn["Spectra"]))
+    yield "Connections", tuple(_figures(drawn["Connections"]))
+    yield "Scores", (*_scores(view), *_figures(drawn["Scores"]))
+    yield "Evidence", tuple(_evidence(view, drawn["Evidence"]))
+    yield "Choices", tuple(_figures(drawn["Choices"]))
     yield "Set-up", tuple(_setup(view))
 
 
@@ -53,32 +55,24 @@ def _result(view: StudyView, table: FinalTable | None) -> Iterator[Markup]:
 def _cost(view: StudyView) -> Iterator[Markup]:
     if view.result.budget.epochs:
         yield _table(budget_table(view.result.budget, finished=view.finished))
-        yield from _figures(figures.trajectory(view))
 
 
-def _candidates(view: StudyView) -> Iterator[Markup]:
+def _candidates(view: StudyView, drawn: Sequence[Figure]) -> Iterator[Markup]:
     if view.result.trials:
         yield _key(view)
-        yield from _figures(figures.survival(view))
+        yield from _figures(drawn)
         yield from trial_table(view)
 
 
-def _spectra(view: StudyView) -> Iterator[Markup]:
+def _spectra(drawn: Sequence[Figure]) -> Iterator[Markup]:
     """Yield the spectra at the end and at the first elimination, then the others, folded."""
-    epochs = figures.compared_epochs(view)
-    shown = sorted({epochs[0], epochs[-1]}, reverse=True) if epochs else []
-    for epoch in shown:
-        yield from _figures(figures.spectra(view, epoch))
-    others = [epoch for epoch in epochs if epoch not in shown]
-    if others:
-        summary = f"Spectra after epoch {', '.join(map(str, others))}"
-        drawn = _figures(*(figures.spectra(view, epoch) for epoch in others))
-        yield element("details", element("summary", summary), *drawn)
-
-
-def _connections(table: FinalTable | None) -> Iterator[Markup]:
-    if table is not None and table.found is not None:
-        yield from _figures(figures.density(table.found.blocks))
+    if not drawn:
+        return
+    first, *between = drawn
+    last = between.pop() if between else None
+    yield from _figures(figure for figure in (last, first) if figure is not None)
+    if between:
+        yield element("details", element("summary", "Spectra between"), *_figures(between))
 
 
 def _scores(view: StudyView) -> Iterator[Markup]:
@@ -90,15 +84,14 @@ def _scores(view: StudyView) -> Iterator[Markup]:
             "validation perplexity of those that trained to the end.",
         )
         yield element("div", *elimination_tables(view), class_="eliminations")
-        yield from _figures(None if view.evidence else figures.scores(view))
 
 
-def _evidence(view: StudyView) -> Iterator[Markup]:
+def _evidence(view: StudyView, drawn: Sequence[Figure]) -> Iterator[Markup]:
     evidence = view.evidence
     if evidence is None:
         return
     yield element("p", element("strong", evidence.verdict))
-    yield from _figures(worth.against_end(view, evidence), worth.rivals(evidence))
+    yield from _figures(drawn)
     *rungs, last = worth.evidence_tables(evidence)
     yield _table(last)
     for table in rungs:
@@ -106,12 +99,6 @@ def _evidence(view: StudyView) -> Iterator[Markup]:
         yield element("details", element("summary", summary), _table(table))
     for note in worth.NOTES:
         yield element("p", note, class_="note")
-
-
-def _choices(view: StudyView) -> Iterator[Markup]:
-    if len(view.result.trials) > 1:
-        yield from _figures(choices.importance(view), choices.coordinates(view))
-        yield from _figures(choices.pareto(view))
 
 
 def _setup(view: StudyView) -> Iterator[Markup]:
@@ -126,18 +113,17 @@ def _setup(view: StudyView) -> Iterator[Markup]:
             )
 
 
-def _figures(*drawn: Figure | None) -> Iterator[Markup]:
+def _figures(drawn: Iterable[Figure]) -> Iterator[Markup]:
     for figure in drawn:
-        if figure is not None:
-            panels = [
-                inline(svg, prefix=f"{figure.name}-{n}", label=label, colours=plots.PALETTE)
-                for n, (label, svg) in enumerate(figure.panels, start=1)
-            ]
-            yield element(
-                "figure",
-                element("div", *panels, class_=f"panels {_layout(figure)}"),
-                element("figcaption", figure.caption),
-            )
+        panels = [
+            inline(svg, prefix=f"{figure.name}-{n}", label=label, colours=plots.PALETTE)
+            for n, (label, svg) in enumerate(figure.panels, start=1)
+        ]
+        yield element(
+            "figure",
+            element("div", *panels, class_=f"panels {_layout(figure)}"),
+            element("figcaption", figure.caption),
+        )
 
 
 def _layout(figure: Figure) -> str:
