@@ -83,7 +83,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line that stays."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def on_step(self, trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
         """Takes a training step of this process."""
@@ -159,7 +159,7 @@ class Progress:
     def _log(self, line: str) -> None:
         if self._live is None:
             elapsed = time.monotonic() - self._started
-            self._console.print(f"[{elapsed:7.1f} s] {line}", highlight=False, markup=False)
+            self.say(f"[{elapsed:7.1f} s] {line}")
         else:
             self._live.update(self._table())
 
