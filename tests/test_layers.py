@@ -36,7 +36,7 @@ ENTRANCES = {
     "matplotlib": ("report/plots.py",),
     "safetensors": ("training/checkpoint.py",),
     "sqlite3": ("search/database.py",),
-    "sklearn": ("data/images.py",),
+    "sklearn": ("data/images.py", "search/sampler.py"),
     "jsonargparse": ("cli/",),
     "rich": ("cli/",),
     "torch.ops.lsh": ("cells/", "sparsity/", "lyapunov/qr_growth.py"),

@@ -6,17 +6,19 @@ Asking is stateless: a proposal follows from the space, the history and the seed
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from bayes_opt import BayesianOptimization
 from bayes_opt.acquisition import UpperConfidenceBound
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import ndtri
 from scipy.stats import rankdata
+from sklearn.gaussian_process.kernels import Matern
 
 from lsh_native.search.space import Candidate, Space
 
@@ -25,6 +27,12 @@ _ENUMERABLE = 20_000
 
 # A process without any noise cannot be fitted in floating point.
 _LEAST_NOISE = 1e-6
+
+# In units of a dimension: below, neighbours say nothing of each other; above, all are alike.
+_LENGTH_SCALES = (0.1, 30.0)
+
+# Length scales are fitted in so many steps to so many points; more changes few proposals.
+_STEPS, _FITTED = 20, 64
 
 
 class SpaceExhausted(Exception):  # noqa: N818 - the end of a space, not an error
@@ -112,7 +120,9 @@ class BayesianSampler:
     The process is rebuilt from the history at every ask. Its target is the score's rank turned
     into a normal quantile: any score will do, whatever its scale, and the long right tail of
     distances cannot outweigh the good candidates. A pending candidate is lied about with the worst
-    target seen, which keeps the next proposal away from it; a failed one is left out.
+    target seen, which keeps the next proposal away from it; a failed one is left out. Every
+    dimension of the space has a length scale of its own, so that choices that do not matter are
+    seen not to.
 
     The bound is computed for every unseen candidate, or for a random batch of them where the space
     cannot be enumerated. So no candidate comes twice, and an ask takes hundredths of a second
@@ -154,23 +164,53 @@ class BayesianSampler:
         for observation in history:
             if observation.pending:
                 targets.setdefault(observation.candidate, float(quantiles.min()))
+        points = [(space.encode(candidate), target) for candidate, target in targets.items()]
         with warnings.catch_warnings():
             # bayes_opt calls categories experimental, and the fit says when it stops at a bound.
             warnings.simplefilter("ignore")
-            optimizer = BayesianOptimization(
-                f=None,
-                pbounds=space.cube(),
-                random_state=int(generator.integers(2**32)),
-                verbose=0,
-            )
-            optimizer.set_gp_params(alpha=max(self.noise, _LEAST_NOISE), n_restarts_optimizer=1)
-            for candidate, target in targets.items():
-                # The optimizer's own register lists all earlier points for its log, every time.
-                optimizer.space.register(space.encode(candidate), target)
-            prediction = optimizer.predict(map(space.encode, pool), return_std=True)
+            some = generator.permutation(len(points))[:_FITTED]
+            scales = self._fit(space, [points[index] for index in some])
+            process = self._process(space, points, kernel=_kernel(scales), optimizer=None)
+            prediction = process.predict(map(space.encode, pool), return_std=True)
         mean, deviation = np.asarray(prediction)
         bound = UpperConfidenceBound(kappa=self.kappa).base_acq(mean, deviation)
         return pool[int(np.argmax(bound))]
+
+    def _fit(
+        self, space: Space, points: Sequence[tuple[dict[str, float | str], float]]
+    ) -> NDArray[np.float64]:
+        """Return the likeliest length scale of each number and each category of a space."""
+        scales = np.ones(
+            sum(1 if values == (0.0, 1.0) else len(values) for values in space.cube().values())
+        )
+
+        def keep(
+            objective: Callable[..., Any], start: NDArray[np.float64], bounds: NDArray[np.float64]
+        ) -> tuple[NDArray[np.float64], float]:
+            options = {"maxiter": _STEPS}
+            found = minimize(objective, start, jac=True, bounds=bounds, options=options)
+            scales[:] = np.exp(found.x)
+            return found.x, found.fun
+
+        process = self._process(
+            space, points, kernel=_kernel(scales), optimizer=keep, n_restarts_optimizer=0
+        )
+        process.predict(points[0][0])
+        return scales
+
+    def _process(
+        self, space: Space, points: Sequence[tuple[dict[str, float | str], float]], **options: Any
+    ) -> BayesianOptimization:
+        process = BayesianOptimization(f=None, pbounds=space.cube(), random_state=0, verbose=0)
+        process.set_gp_params(alpha=max(self.noise, _LEAST_NOISE), **options)
+        for point, target in points:
+            # The library's own register lists all earlier points for its log, every time.
+            process.space.register(point, target)
+        return process
+
+
+def _kernel(scales: NDArray[np.float64]) -> Matern:
+    return Matern(nu=2.5, length_scale=scales.copy(), length_scale_bounds=_LENGTH_SCALES)
 
 
 def _normal_quantiles(scores: Sequence[float]) -> NDArray[np.float64]:
