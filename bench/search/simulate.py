@@ -15,8 +15,9 @@ import numpy as np
 
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.halving import ASHA, Halving
+from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import BayesianSampler, RandomSampler
-from lsh_native.search.space import Interval, Space
+from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.study import Study
 from lsh_native.search.trial import EpochRecord, SpectrumRecord, Trial

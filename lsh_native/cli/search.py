@@ -159,10 +159,8 @@ def _keep_options(options: dict[str, Any], path: Path) -> None:
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in options.items()
     }
-    for name in ("evidence", "running"):  # they may be others when the study is resumed
-        del plain[name]
+    del plain["output"], plain["evidence"]
     plain |= {"data": options["data"] and str(options["data"].resolve())}
-    del plain["output"]
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lsh_native.cli.data import DataSettings, load_corpus
 from lsh_native.cli.progress import Progress
 from lsh_native.cli.threads import use_threads
-from lsh_native.search.space import Candidate
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.training_runner import TrainingRunner
 from lsh_native.search.trial import EpochRecord, Trial
 from lsh_native.training import Recipe, perplexity, save_model

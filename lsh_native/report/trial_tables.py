@@ -9,8 +9,8 @@ from lsh_native.report import figures, plots
 from lsh_native.report.markup import Markup, element
 from lsh_native.report.tables import ABSENT, perplexity, show_count, show_perplexity
 from lsh_native.report.view import Role, StudyView
+from lsh_native.search.candidate import FIELDS
 from lsh_native.search.result import TrialSummary
-from lsh_native.search.space import FIELDS
 
 
 def trial_table(view: StudyView) -> Iterator[Markup]:

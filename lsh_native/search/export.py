@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsh_native.search.space import Candidate, Value
+from lsh_native.search.candidate import Candidate, Value
 from lsh_native.search.store import Store
 from lsh_native.search.trial import State, Trial
 

@@ -17,8 +17,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lsh_native.search.candidate import Candidate
+from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import Observation, unseen
-from lsh_native.search.space import Candidate, Choices, Interval, Space
+from lsh_native.search.space import Choices, Space
 
 SAMPLERS = {
     "tpe": "TPESampler",

@@ -15,12 +15,13 @@ from typing import Protocol
 
 import numpy as np
 
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.coordinator import Coordinator
 from lsh_native.search.errors import ScoreFailedError
 from lsh_native.search.events import Eliminated, PoolExhausted, ScoreFailed, TrialProposed
 from lsh_native.search.sampler import Observation, Sampler, SpaceExhausted
 from lsh_native.search.score import Score, evaluate
-from lsh_native.search.space import Candidate, Space
+from lsh_native.search.space import Space
 from lsh_native.search.trial import (
     REFERENCE,
     REPEAT,

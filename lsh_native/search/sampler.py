@@ -20,7 +20,8 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.gaussian_process.kernels import Matern
 
-from lsh_native.search.space import Candidate, Space
+from lsh_native.search.candidate import Candidate
+from lsh_native.search.space import Space
 
 # Up to this size a space is enumerated; a larger one is drawn from.
 _ENUMERABLE = 20_000

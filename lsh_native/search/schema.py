@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsh_native.search.space import Candidate
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 
 APPLICATION_ID = int.from_bytes(b"LSHN", "big")

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from lsh_native.search import schema
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.database import Connection, Database
 from lsh_native.search.errors import ConfigurationError, CorruptStoreError
 from lsh_native.search.schema import EPOCH_COLUMNS, SPECTRUM_COLUMNS, TRIAL_COLUMNS, Row, to_json
-from lsh_native.search.space import Candidate
 from lsh_native.search.trial import (
     EpochRecord,
     Measurement,

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from lsh_native.search.space import Candidate
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.trial import Pool
 
 # Variances relative to that of a standardised loss at one epoch. Within a trial the errors of

@@ -17,7 +17,7 @@ from lsh_native.data import Corpus, evaluation_columns
 from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
-from lsh_native.search.space import ACTIVE, RECIPE, Candidate
+from lsh_native.search.candidate import ACTIVE, RECIPE, Candidate
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology

@@ -11,7 +11,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lsh_native.search.space import Candidate
+from lsh_native.search.candidate import Candidate
 
 REFERENCE = 0
 """The number of the dense reference; candidates count from 1."""

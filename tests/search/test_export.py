@@ -7,8 +7,9 @@ import pytest
 from synthetic_runner import SyntheticRunner, make_study
 
 from lsh_native.search.export import to_frame, write_csv, write_jsonl, write_optuna
+from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import Observation, SpaceExhausted
-from lsh_native.search.space import Interval, Space
+from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import (
     BayesianSampler,
     GridSampler,
@@ -14,7 +15,7 @@ from lsh_native.search.sampler import (
     RandomSampler,
     SpaceExhausted,
 )
-from lsh_native.search.space import Interval, Space
+from lsh_native.search.space import Space
 
 PUBLISHED = Space()
 SMALL = Space(drop=("set",), drop_fraction=(0.4, 0.6))  # 12 candidates

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsh_native.pruning import catalogue
-from lsh_native.search.space import ACTIVE, NAMES, Candidate, Interval, Space
+from lsh_native.search.candidate import ACTIVE, NAMES, Candidate
+from lsh_native.search.interval import Interval
+from lsh_native.search.space import Space
 
 EVERYTHING = Space(method=tuple(ACTIVE), grow=("random", "gradient"))
 CONTINUOUS = Space(drop_fraction=Interval(low=0.3, high=0.9))

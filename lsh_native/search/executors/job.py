@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 
-from lsh_native.search.space import Candidate
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.trial import (
     Diverged,
     EpochRecord,

@@ -1,0 +1,19 @@
+"""A study that is resumed runs as it was begun, but for what is said anew and for its budget."""
+
+import json
+
+from lsh_native.cli import resume as command
+from lsh_native.cli.main import main
+from lsh_native.cli.search import CONFIGURATION, STORE
+
+
+def test_running_settings_are_those_of_the_search(tmp_path, monkeypatch):
+    begun = {"workers": 1, "threads": 3, "silence": 30.0, "max_epochs": 5}
+    (tmp_path / CONFIGURATION).write_text(json.dumps({"candidates": 2, "running": begun}))
+    (tmp_path / STORE).touch()
+    called = []
+    monkeypatch.setattr(command, "search", lambda **options: called.append(options))
+    assert main(["resume", str(tmp_path), "--running.workers=2", "--running.max_seconds=60"]) == 0
+    running = called[0]["running"]
+    assert (running.workers, running.threads, running.silence) == (2, 3, 30.0)
+    assert (running.max_epochs, running.max_seconds) == (None, 60.0)
