@@ -195,7 +195,7 @@ class ASHA:
                 continue
             epoch = race.reached(number)
             arrived[epoch].append(number)
-            if epoch in promoted and len(arrived[epoch]) % self.factor == 0:
+            if epoch in promoted and self._ranks(len(arrived[epoch])):
                 ranking = race.rank(arrived[epoch], epoch)
                 for best_number in ranking[: len(arrived[epoch]) // self.factor]:
                     if best_number not in promoted[epoch]:
@@ -210,6 +210,14 @@ class ASHA:
     def to_dict(self) -> dict[str, Any]:
         """See `Rounds`."""
         return {"kind": "asha", **vars(self)}
+
+    def _ranks(self, count: int) -> bool:
+        """Whether a rung is ranked when it holds so many; a large one is not for each of a few.
+
+        To rank a rung takes as long as it is large. Between two rankings it grows by η, or by one
+        in 64: at most that share of its promotions comes a little later.
+        """
+        return count % (self.factor * max(1, count // (64 * self.factor))) == 0
 
     def _best(
         self, race: Race, arrived: dict[int, list[int]], promoted: dict[int, set[int]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,9 @@ from optuna.distributions import (
 )
 
 from lsh_native.search.candidate import Candidate
+from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
-from lsh_native.search.sampler import Observation, unseen
+from lsh_native.search.sampler import unseen
 from lsh_native.search.space import Choices, Space
 
 SAMPLERS = {
@@ -54,12 +55,10 @@ class OptunaSampler:
                 f"Optuna's sampler must be one of {', '.join(SAMPLERS)}, got {self.name!r}"
             )
 
-    def propose(
-        self, space: Space, history: Sequence[Observation], *, seed: int, number: int
-    ) -> Candidate:
+    def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """See `Sampler.propose`."""
         generator = np.random.default_rng([seed, number])
-        known = {observation.candidate for observation in history}
+        known = history.candidates
         with _quiet():
             sampler = getattr(optuna.samplers, SAMPLERS[self.name])(
                 seed=int(generator.integers(2**31))

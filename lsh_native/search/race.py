@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,8 @@ from lsh_native.search.candidate import Candidate
 from lsh_native.search.coordinator import Coordinator
 from lsh_native.search.errors import ScoreFailedError
 from lsh_native.search.events import Eliminated, PoolExhausted, ScoreFailed, TrialProposed
-from lsh_native.search.sampler import Observation, Sampler, SpaceExhausted
+from lsh_native.search.history import History, Observation
+from lsh_native.search.sampler import Sampler, SpaceExhausted
 from lsh_native.search.score import Score, evaluate
 from lsh_native.search.space import Space
 from lsh_native.search.trial import (
@@ -101,6 +103,7 @@ class Race:
         self._flying: list[tuple[float, int, int, int]] = []
         self._begun = 0
         self._proposed: dict[int, Candidate] = {}
+        self._candidates: dict[Candidate, int] = {}
         self._seen: dict[int, int] = {}
         self._measurements: dict[tuple[int, int], Measurement] = {}
         self._closed: dict[int, list[int]] = {}
@@ -123,7 +126,7 @@ class Race:
         return self._seen.get(number, 0)
 
     def propose(
-        self, until: int, choose: Callable[[Sequence[Observation], int], Candidate] | None = None
+        self, until: int, choose: Callable[[History, int], Candidate] | None = None
     ) -> int | None:
         """Let one more candidate start.
 
@@ -140,7 +143,7 @@ class Race:
         candidate = self._known.get(number)
         if candidate is None:
             try:
-                history = self._history(until)
+                history = History(self._candidates, partial(self._observe, until))
                 if choose is None:
                     candidate = self.rules.sampler.propose(
                         self.rules.space, history, seed=self.rules.seed, number=number
@@ -156,6 +159,7 @@ class Race:
             self._store.add_trial(number, candidate, trial_seed(self.rules.seed, number))
             self._coordinator.emit(TrialProposed(trial=self._store.trial(number)))
         self._proposed[number] = candidate
+        self._candidates[candidate] = number
         self.start(number, until)
         return number
 
@@ -200,14 +204,13 @@ class Race:
     def insert(self, parents: Sequence[int], until: int, count: int) -> list[int]:
         """Generate candidates near the best of a ranking, and let them catch up."""
 
-        def near(history: Sequence[Observation], number: int) -> Candidate:
+        def near(history: History, number: int) -> Candidate:
             generator = np.random.default_rng([self.rules.seed, number])
-            known = {observation.candidate for observation in history}
             for _ in range(100):
                 # The nearer to the top, the likelier: ranks in a triangle.
                 place = int(min(generator.integers(len(parents), size=2)))
                 child = self.rules.space.neighbour(self._proposed[parents[place]], generator)
-                if child not in known:
+                if child not in history.candidates:
                     return child
             return self.rules.sampler.propose(
                 self.rules.space, history, seed=self.rules.seed, number=number
@@ -309,22 +312,18 @@ class Race:
     def _group(self, number: int) -> tuple[int, ...]:
         return tuple(number + REPEAT * repeat for repeat in range(self.rules.seeds))
 
-    def _history(self, epoch: int) -> list[Observation]:
-        """Return what the sampler may know: the score of each candidate, or that it has none."""
+    def _observe(self, epoch: int) -> Iterator[Observation]:
+        """Yield what the sampler may know: the score of each candidate, or that it has none."""
         seen = self.alive(n for n, reached in self._seen.items() if reached >= epoch)
         scores = self._scores(self.rules.score, self._pool(seen, epoch)) if seen else {}
         flying = {number for *_, number, _ in self._flying}
-        history = []
         for number, candidate in self._proposed.items():
             score = scores.get(number)
-            history.append(
-                Observation(
-                    candidate=candidate,
-                    score=None if score is None or not math.isfinite(score) else score,
-                    pending=score is None and number in flying,
-                )
+            yield Observation(
+                candidate=candidate,
+                score=None if score is None or not math.isfinite(score) else score,
+                pending=score is None and number in flying,
             )
-        return history
 
     def _pool(self, numbers: Iterable[int], epoch: int) -> Pool:
         """Return what scores may know of trials at an epoch, their repeats among them."""

@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 from sklearn.gaussian_process.kernels import Matern
 
 from lsh_native.search.candidate import Candidate
+from lsh_native.search.history import History
 from lsh_native.search.space import Space
 
 # Up to this size a space is enumerated; a larger one is drawn from.
@@ -40,37 +41,10 @@ class SpaceExhausted(Exception):  # noqa: N818 - the end of a space, not an erro
     """Every candidate of the space has been proposed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What is known of one earlier candidate.
-
-    Args:
-        candidate: It is never proposed again.
-        score: Smaller is better; None while it is pending and if it failed.
-        pending: Whether its score is still to come.
-
-    Raises:
-        ValueError: If the score is not finite, or there is one though it is pending.
-    """
-
-    candidate: Candidate
-    score: float | None = None
-    pending: bool = False
-
-    def __post_init__(self) -> None:
-        if self.score is not None and (self.pending or not np.isfinite(self.score)):
-            raise ValueError(
-                f"score must be finite, and None while pending, got {self.score} for "
-                f"{self.candidate}"
-            )
-
-
 class Sampler(Protocol):
     """Proposes candidates; its `repr` says all that decides what it proposes."""
 
-    def propose(
-        self, space: Space, history: Sequence[Observation], *, seed: int, number: int
-    ) -> Candidate:
+    def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """Return a candidate of the space that is not in the history.
 
         Args:
@@ -88,9 +62,7 @@ class Sampler(Protocol):
 class RandomSampler:
     """Each unseen candidate is as likely as any other."""
 
-    def propose(
-        self, space: Space, history: Sequence[Observation], *, seed: int, number: int
-    ) -> Candidate:
+    def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """See `Sampler.propose`."""
         return unseen(space, history, np.random.default_rng([seed, number]), limit=1)[0]
 
@@ -99,17 +71,14 @@ class RandomSampler:
 class GridSampler:
     """The candidates of a finite space in its own order."""
 
-    def propose(
-        self, space: Space, history: Sequence[Observation], *, seed: int, number: int
-    ) -> Candidate:
+    def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """See `Sampler.propose`; the seed and the number change nothing.
 
         Raises:
             ValueError: If the space is not finite.
         """
-        known = {observation.candidate for observation in history}
         for candidate in space:
-            if candidate not in known:
+            if candidate not in history.candidates:
                 return candidate
         raise SpaceExhausted(_exhausted(history))
 
@@ -151,9 +120,7 @@ class BayesianSampler:
             if not least <= value < float("inf"):
                 raise ValueError(f"{name} must be finite and at least {least}, got {value}")
 
-    def propose(
-        self, space: Space, history: Sequence[Observation], *, seed: int, number: int
-    ) -> Candidate:
+    def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """See `Sampler.propose`."""
         generator = np.random.default_rng([seed, number])
         scores = {o.candidate: o.score for o in history if o.score is not None}
@@ -223,13 +190,13 @@ def _normal_quantiles(scores: Sequence[float]) -> NDArray[np.float64]:
 
 def unseen(
     space: Space,
-    history: Sequence[Observation],
+    history: History,
     generator: np.random.Generator,
     *,
     limit: int,
 ) -> list[Candidate]:
     """Return unseen candidates in random order, at most `limit`; at least one."""
-    known = {observation.candidate for observation in history}
+    known = history.candidates
     if space.finite and len(space) <= _ENUMERABLE:
         candidates = [candidate for candidate in space if candidate not in known]
         found = [candidates[index] for index in generator.permutation(len(candidates))[:limit]]
@@ -241,5 +208,5 @@ def unseen(
     return found
 
 
-def _exhausted(history: Sequence[Observation]) -> str:
+def _exhausted(history: History) -> str:
     return f"all {len(history)} candidates of the space have been proposed"

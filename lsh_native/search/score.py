@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 
 import numpy as np
@@ -45,7 +46,7 @@ class Loss:
 
     def __call__(self, pool: Sequence[Measurement]) -> Values:
         """Return a loss a trial."""
-        return _each(pool, lambda m: float(np.mean([e.valid_loss for e in m.epochs[-self.last :]])))
+        return _each(pool, lambda m: fmean(e.valid_loss for e in m.epochs[-self.last :]))
 
 
 @dataclass(frozen=True, kw_only=True)

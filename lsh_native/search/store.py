@@ -11,7 +11,8 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,8 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
         self._database = Database(self.path, read_only=read_only)
+        # Nobody else writes, so what was read of a trial holds until it is written to.
+        self._read: dict[int, Trial] | None = None if read_only else {}
 
     def close(self) -> None:
         """Release the file and the writer's lock; a closed store stays closed."""
@@ -140,8 +143,9 @@ class Store:
 
     def begin_trial(self, number: int, host: str) -> None:
         """Note that a trial runs, and where; one that has ended keeps its state."""
-        with self._database.transaction() as connection:
-            if not self.trial(number).state.ended:
+        ended = self.trial(number).state.ended
+        with self._writing(number) as connection:
+            if not ended:
                 self._set_state(connection, number, State.RUNNING, "")
             connection.execute(
                 "UPDATE trial SET host = ? WHERE number = ? AND host != ?", (host, number, host)
@@ -149,7 +153,7 @@ class Store:
 
     def retry_trial(self, number: int, reason: str) -> None:
         """Note that a trial has to be begun anew, and why."""
-        with self._database.transaction() as connection:
+        with self._writing(number) as connection:
             connection.execute(
                 "UPDATE trial SET retries = retries + 1, reason = ? WHERE number = ?",
                 (reason, number),
@@ -157,7 +161,7 @@ class Store:
 
     def set_state(self, number: int, state: State, reason: str = "") -> None:
         """Move a trial to another state; when it starts and ends is noted."""
-        with self._database.transaction() as connection:
+        with self._writing(number) as connection:
             self._set_state(connection, number, state, reason)
 
     def add_epoch(self, number: int, record: EpochRecord) -> bool:
@@ -173,7 +177,7 @@ class Store:
             raise ValueError(
                 f"losses must be finite, got {record.train_loss} and {record.valid_loss}"
             )
-        with self._database.transaction() as connection:
+        with self._writing(number) as connection:
             ((last,),) = connection.execute(
                 "SELECT coalesce(max(epoch), 0) FROM epoch WHERE trial = ?", (number,)
             )
@@ -221,7 +225,7 @@ class Store:
             scores: By name of the score, its value for each trial; NaN where it has none.
             reason: Why the others stopped.
         """
-        with self._database.transaction() as connection:
+        with self._writing(*ranking) as connection:
             connection.executemany(
                 "INSERT INTO score (trial, epoch, name, value) VALUES (?, ?, ?, ?)",
                 [
@@ -245,7 +249,11 @@ class Store:
         Raises:
             LookupError: If there is none of that number.
         """
+        if self._read and number in self._read:
+            return self._read[number]
         for trial in self._trials("WHERE number = ?", (number,)):
+            if self._read is not None:
+                self._read[number] = trial
             return trial
         raise LookupError(f"there must be a trial {number} in {self.path}, got none")
 
@@ -357,6 +365,17 @@ class Store:
             ScoreRecord(trial=trial, epoch=epoch, name=name, value=value)
             for trial, epoch, name, value in rows
         )
+
+    @contextmanager
+    def _writing(self, *numbers: int) -> Iterator[Connection]:
+        """Write to trials, all or nothing; what was read of them holds no longer."""
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        finally:
+            if self._read:
+                for number in numbers:
+                    self._read.pop(number, None)
 
     def _study_json(self, column: str) -> dict[str, Any]:
         rows = self._database.query(f"SELECT {column} FROM study")

@@ -7,8 +7,9 @@ import pytest
 from synthetic_runner import SyntheticRunner, make_study
 
 from lsh_native.search.export import to_frame, write_csv, write_jsonl, write_optuna
+from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
-from lsh_native.search.sampler import Observation, SpaceExhausted
+from lsh_native.search.sampler import SpaceExhausted
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 
@@ -94,7 +95,10 @@ def test_samplers_of_optuna(store, tmp_path, name):
     small = Space(initial=("uniform",), drop=("set",), redistribute=("none",), drop_fraction=(0.5,))
     with pytest.raises(SpaceExhausted):
         OptunaSampler(name).propose(
-            small, [Observation(candidate=next(iter(small)), score=1.0)], seed=0, number=2
+            small,
+            History.of([Observation(candidate=next(iter(small)), score=1.0)]),
+            seed=0,
+            number=2,
         )
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import (
     BayesianSampler,
     GridSampler,
-    Observation,
     RandomSampler,
     SpaceExhausted,
 )
@@ -39,7 +39,7 @@ def cost(candidate):
 def search(sampler, space, count, *, seed=1, score=cost):
     history = []
     for number in range(1, count + 1):
-        candidate = sampler.propose(space, history, seed=seed, number=number)
+        candidate = sampler.propose(space, History.of(history), seed=seed, number=number)
         assert candidate in space
         history.append(Observation(candidate=candidate, score=score(candidate)))
     return [observation.candidate for observation in history]
@@ -52,7 +52,7 @@ def test_a_finite_space_is_searched_whole_and_never_twice(sampler, space):
     assert set(found) == set(space)
     history = [Observation(candidate=candidate, score=0.0) for candidate in found]
     with pytest.raises(SpaceExhausted, match=f"all {len(space)} candidates"):
-        sampler.propose(space, history, seed=1, number=99)
+        sampler.propose(space, History.of(history), seed=1, number=99)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_same_history_and_seed_same_proposal(sampler, space):
         Observation(candidate=space.draw(np.random.default_rng(i)), score=float(i))
         for i in range(4)
     ]
-    first = sampler.propose(space, history, seed=3, number=9)
-    assert sampler.propose(space, list(history), seed=3, number=9) == first
+    first = sampler.propose(space, History.of(history), seed=3, number=9)
+    assert sampler.propose(space, History.of(list(history)), seed=3, number=9) == first
     assert first not in [observation.candidate for observation in history]
 
 
 @pytest.mark.parametrize("sampler", [RandomSampler(), BayesianSampler()], ids=repr)
 def test_seed_and_number_matter(sampler):
     drawn = {
-        sampler.propose(PUBLISHED, [], seed=seed, number=number)
+        sampler.propose(PUBLISHED, History.of([]), seed=seed, number=number)
         for seed in range(5)
         for number in range(5)
     }
@@ -102,27 +102,29 @@ def test_the_scale_of_a_score_changes_nothing(rescale):
 def test_a_lost_candidate_never_comes_again_and_teaches_nothing():
     candidates = search(RandomSampler(), PUBLISHED, 8)
     scored = [Observation(candidate=c, score=cost(c)) for c in candidates]
-    proposed = BayesianSampler().propose(PUBLISHED, scored, seed=1, number=9)
+    proposed = BayesianSampler().propose(PUBLISHED, History.of(scored), seed=1, number=9)
     other = search(RandomSampler(), PUBLISHED, 40, seed=2)
     lost = next(Observation(candidate=c) for c in other if c not in {*candidates, proposed})
-    again = BayesianSampler().propose(PUBLISHED, [*scored, lost], seed=1, number=9)
+    again = BayesianSampler().propose(PUBLISHED, History.of([*scored, lost]), seed=1, number=9)
     assert again == proposed
     assert BayesianSampler().propose(
-        PUBLISHED, [*scored, Observation(candidate=proposed)], seed=1, number=9
+        PUBLISHED, History.of([*scored, Observation(candidate=proposed)]), seed=1, number=9
     ) not in {*candidates, proposed}
 
 
 def test_a_pending_candidate_keeps_the_next_one_away():
     scored = [Observation(candidate=c, score=cost(c)) for c in search(RandomSampler(), SMALL, 6)]
     sampler = BayesianSampler(starts=2)
-    proposed = sampler.propose(SMALL, scored, seed=1, number=7)
+    proposed = sampler.propose(SMALL, History.of(scored), seed=1, number=7)
     pending = Observation(candidate=proposed, pending=True)
-    lied = sampler.propose(SMALL, [*scored, pending], seed=1, number=7)
-    failed = sampler.propose(SMALL, [*scored, Observation(candidate=proposed)], seed=1, number=7)
+    lied = sampler.propose(SMALL, History.of([*scored, pending]), seed=1, number=7)
+    failed = sampler.propose(
+        SMALL, History.of([*scored, Observation(candidate=proposed)]), seed=1, number=7
+    )
     worst = Observation(candidate=proposed, score=max(o.score for o in scored))
     assert lied != proposed
     assert failed != proposed
-    assert lied == sampler.propose(SMALL, [*scored, worst], seed=1, number=7)
+    assert lied == sampler.propose(SMALL, History.of([*scored, worst]), seed=1, number=7)
 
 
 def test_nothing_is_printed_or_warned(capfd):
@@ -139,12 +141,12 @@ def test_any_finite_scores_do(scores):
         Observation(candidate=candidate, score=score)
         for candidate, score in zip(PUBLISHED, scores, strict=False)
     ]
-    assert BayesianSampler().propose(PUBLISHED, history, seed=0, number=1) in PUBLISHED
+    assert BayesianSampler().propose(PUBLISHED, History.of(history), seed=0, number=1) in PUBLISHED
 
 
 def test_a_grid_needs_a_finite_space():
     with pytest.raises(ValueError, match="must list all choices"):
-        GridSampler().propose(CONTINUOUS, [], seed=0, number=1)
+        GridSampler().propose(CONTINUOUS, History.of([]), seed=0, number=1)
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
