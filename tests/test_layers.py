@@ -33,7 +33,7 @@ ENTRANCES = {
     "ray": ("search/executors/ray.py",),
     "submitit": ("search/executors/slurm.py",),
     "pandas": ("search/export.py",),
-    "matplotlib": ("report/plots.py",),
+    "matplotlib": ("report/plots/",),
     "safetensors": ("training/checkpoint.py",),
     "sqlite3": ("search/database.py",),
     "sklearn": ("data/images.py", "search/sampler.py"),

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from lsh_native.report import plots
 from lsh_native.report.final import Block
-from lsh_native.report.plots import Curve, Lane, Point, Role, to_svg
+from lsh_native.report.plots import Curve, Lane, Point, to_svg
+from lsh_native.report.view import Role
 
 SPECTRUM = [
     Curve(role=Role.STOPPED, x=(1, 2, 3), y=(0.1, -0.5, -1)),
