@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "lattice/bits.h"
+#include "common/bits.h"
 
 namespace lsh {
 

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "lattice/bits.h"
+#include "common/bits.h"
 
 namespace lsh {
 

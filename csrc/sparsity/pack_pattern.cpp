@@ -1,10 +1,12 @@
-// lsh::pack_pattern_: writes the pattern of a mask into a tensor of its capacity, in two passes over the mask.
+// lsh::pack_pattern_: writes the pattern of a mask into a tensor of its capacity, from the mask's bits and their
+// transpose.
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
 #include <limits>
 #include <vector>
 
+#include "common/bits.h"
 #include "common/check.h"
 #include "common/team.h"
 #include "sparsity/check_pattern.h"
@@ -20,14 +22,19 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
   const int64_t capacity = pattern_capacity(pattern, rows, columns, "pattern");
   const auto* connected = static_cast<const uint8_t*>(mask.const_data_ptr());
 
-  std::vector<int64_t> row_count(rows);
-  run_team(1 + rows * columns / 262144, [&](const Worker& worker) {
-    const Range r = share(worker, rows);
+  BitMatrix by_row(rows, columns), by_column(columns, rows);
+  std::vector<int64_t> row_count(rows), column_count(columns);
+  const int64_t most = 1 + rows * columns / 262144;
+  run_team(most, [&](const Worker& worker) {
+    const Range r = share(worker, rows), words = share(worker, by_row.words());
     for (int64_t row = r.begin; row < r.end; ++row) {
-      const uint8_t* entry = connected + row * columns;
-      int64_t count = 0;
-      for (int64_t column = 0; column < columns; ++column) count += entry[column] != 0;
-      row_count[row] = count;
+      pack_row(connected + row * columns, columns, by_row.row(row));
+      row_count[row] = count_bits(by_row.row(row), by_row.words());
+    }
+    wait_for_team(worker);
+    transpose_words(by_row, words.begin, words.end, by_column);
+    for (int64_t column = words.begin * 64; column < std::min(columns, words.end * 64); ++column) {
+      column_count[column] = count_bits(by_column.row(column), by_column.words());
     }
   });
   int64_t non_zeros = 0;
@@ -51,49 +58,30 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
   int32_t* row_of = column_offsets + columns + 1;
   int32_t* source = row_of + capacity;
 
-  row_offsets[0] = 0;
-  for (int64_t row = 0; row < rows; ++row) row_offsets[row + 1] = row_offsets[row] + int32_t(row_count[row]);
+  const auto add_up = [](const std::vector<int64_t>& counts, int32_t* offsets) {
+    offsets[0] = 0;
+    for (size_t i = 0; i < counts.size(); ++i) offsets[i + 1] = offsets[i] + int32_t(counts[i]);
+  };
+  add_up(row_count, row_offsets);
+  add_up(column_count, column_offsets);
 
-  // Each worker counts the columns of its own rows; a prefix sum over (column, worker) then gives each worker its own
-  // place in every column, so that the rows of a column come out ascending whoever wrote them.
-  const int64_t most = 1 + non_zeros / 65536;
-  std::vector<std::vector<int32_t>> places;
   run_team(most, [&](const Worker& worker) {
-    if (worker.index == 0) places.assign(worker.count, std::vector<int32_t>(columns, 0));
-    wait_for_team(worker);
-    const Range r = share(worker, rows);
-    int32_t* const place = places[worker.index].data();
-    std::vector<int32_t> line(columns + 1);  // a row's columns are listed without branches, one write beyond the last
+    const Range r = share(worker, rows), words = share(worker, by_row.words());
     for (int64_t row = r.begin; row < r.end; ++row) {
-      const uint8_t* entry = connected + row * columns;
-      int64_t listed = 0;
-      for (int64_t column = 0; column < columns; ++column) {
-        line[listed] = int32_t(column);
-        listed += entry[column] != 0;
-      }
-      std::copy_n(line.data(), listed, column_of + row_offsets[row]);
-      for (int64_t column = 0; column < columns; ++column) place[column] += entry[column] != 0;
+      int32_t* next = column_of + row_offsets[row];
+      for_each_bit(by_row.row(row), by_row.words(), [&](int64_t column) { *next++ = int32_t(column); });
     }
-    wait_for_team(worker);
-    if (worker.index == 0) {
-      int32_t next = 0;
-      for (int64_t column = 0; column < columns; ++column) {
-        column_offsets[column] = next;
-        for (int w = 0; w < worker.count; ++w) {
-          const int32_t count = places[w][column];
-          places[w][column] = next;
-          next += count;
-        }
-      }
-      column_offsets[columns] = next;
+    // Where the next connection of each row stands in row order, as columns go by.
+    std::vector<int32_t> place(rows);
+    for (int64_t row = 0; row < rows; ++row) {
+      place[row] = row_offsets[row] + int32_t(count_bits(by_row.row(row), words.begin));
     }
-    wait_for_team(worker);
-    for (int64_t row = r.begin; row < r.end; ++row) {
-      for (int32_t k = row_offsets[row]; k < row_offsets[row + 1]; ++k) {
-        const int32_t at = place[column_of[k]]++;
-        row_of[at] = int32_t(row);
-        source[at] = k;
-      }
+    for (int64_t column = words.begin * 64; column < std::min(columns, words.end * 64); ++column) {
+      int32_t k = column_offsets[column];
+      for_each_bit(by_column.row(column), by_column.words(), [&](int64_t row) {
+        row_of[k] = int32_t(row);
+        source[k++] = place[row]++;
+      });
     }
   });
 }

@@ -2,7 +2,6 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "common/check.h"
@@ -57,25 +56,22 @@ class Selection {
     run_team(1 + size_ / 262144, [&](const Worker& worker) {
       if (worker.index == 0) workers_.resize(worker.count);
       wait_for_team(worker);
-      const std::unique_ptr<int64_t[]> slots(new int64_t[int64_t(1) << kSlotBits]);
       const Range range = share(worker, size_);
+      Census& census = workers_[worker.index];
+      std::vector<uint64_t> keys((range.end - range.begin) / 32 + 1024);
       while (!done_) {
-        const int64_t used = int64_t((bracket_.high - bracket_.low) >> bracket_.shift) + 1;
-        std::fill_n(slots.get(), used, 0);
-        Census& census = workers_[worker.index];
-        census = {0, 0, 0, slots.get()};
+        census = {0, 0, 0, 0, keys.data(), 0, bracket_.low < bracket_.high ? int64_t(keys.size()) : 0};
         over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
           kernels_.count(scored, ranking_, begin, end, bracket_, census);
         });
         wait_for_team(worker);
-        if (worker.index == 0) narrow(used);
+        if (worker.index == 0) narrow();
         wait_for_team(worker);
       }
       if (!possible() || count_ == 0) return;
       int64_t ties = ties_;
-      for (int other = 0; other < worker.index; ++other) ties -= workers_[other].slots[last_slot_];
+      for (int other = 0; other < worker.index; ++other) ties -= workers_[other].inside;
       ties = std::max<int64_t>(ties, 0);
-      wait_for_team(worker);  // the slots of others are read until here
       over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
         ties = kernels_.toggle(scored, ranking_, begin, end, bracket_.low, ties);
       });
@@ -99,12 +95,6 @@ class Selection {
 
   uint64_t most() const { return ranking_.type == ScoreType::float64 ? ~uint64_t(0) : uint64_t(~uint32_t(0)); }
 
-  static Bracket bracket(uint64_t low, uint64_t high) {
-    int shift = 0;
-    while (((high - low) >> shift) >> kSlotBits) ++shift;
-    return {low, high, shift};
-  }
-
   // Where the key of rank `count` lies if one of many entries speaks for all. A wrong guess costs a pass.
   Bracket likely_bracket() const {
     const int64_t sample = std::min<int64_t>(size_ / 16 + 1, 65536);
@@ -117,9 +107,9 @@ class Selection {
           kernels_.sample(scored, ranking_, (stride - scored.first % stride) % stride, stride, keys.data() + found);
     }
     eligible = found * stride;
-    if (found < 64) return bracket(0, most());
+    if (found < 64) return {0, most()};
     const double share = std::min(1.0, double(count_) / double(eligible));
-    const double rank = share * double(found), spread = 4 * __builtin_sqrt(double(found) * share * (1 - share)) + 4;
+    const double rank = share * double(found), spread = 3 * __builtin_sqrt(double(found) * share * (1 - share)) + 3;
     const auto at = [&](double place) {
       const auto middle = keys.begin() + std::clamp<int64_t>(int64_t(place), 0, found - 1);
       std::nth_element(keys.begin(), middle, keys.begin() + found);
@@ -127,39 +117,50 @@ class Selection {
     };
     const uint64_t low = rank - spread < 0 ? 0 : at(rank - spread);
     const uint64_t high = rank + spread >= double(found) ? most() : at(rank + spread);
-    return bracket(low, high);
+    return {low, high};
   }
 
-  // The slot that holds the entry of rank `count`, as the next bracket; done once that is a single key.
-  void narrow(int64_t used) {
-    int64_t below = 0;
-    eligible_ = nans_ = 0;
+  // The next bracket to look at; done once the key of rank `count` is known.
+  void narrow() {
+    Census all{};
     for (const Census& census : workers_) {
-      eligible_ += census.eligible;
-      nans_ += census.nans;
-      below += census.below;
+      all.eligible += census.eligible;
+      all.nans += census.nans;
+      all.below += census.below;
+      all.inside += census.inside;
+      all.kept += census.kept;
     }
+    eligible_ = all.eligible;
+    nans_ = all.nans;
+    ties_ = count_ - all.below;
     done_ = !possible() || count_ == 0;
     if (done_) return;
-    if (below >= count_) {
-      bracket_ = bracket(0, bracket_.low - 1);
-      return;
+    if (ties_ <= 0) {
+      bounds_.high = bracket_.low - 1;
+      bracket_ = bounds_;
+    } else if (ties_ > all.inside) {
+      bounds_.low = bracket_.high + 1;
+      bracket_ = bounds_;
+    } else if (bracket_.low == bracket_.high) {
+      done_ = true;
+    } else {
+      bounds_ = bracket_;
+      done_ = all.kept == all.inside;
+      choose_among_kept(all.kept, done_ ? ties_ - 1 : all.kept / 2);
     }
-    for (int64_t slot = 0; slot < used; ++slot) {
-      int64_t inside = 0;
-      for (const Census& census : workers_) inside += census.slots[slot];
-      if (below + inside >= count_) {
-        done_ = bracket_.shift == 0;
-        last_slot_ = slot;
-        ties_ = count_ - below;
-        const uint64_t low = bracket_.low + (uint64_t(slot) << bracket_.shift);
-        const uint64_t high = std::min(bracket_.high, low + ((uint64_t(1) << bracket_.shift) - 1));
-        bracket_ = bracket(low, high);
-        return;
-      }
-      below += inside;
-    }
-    bracket_ = bracket(bracket_.high + 1, most());
+  }
+
+  // Makes the key of this rank among those kept the bracket.
+  void choose_among_kept(int64_t number, int64_t rank) {
+    std::vector<uint64_t> keys;
+    keys.reserve(number);
+    for (const Census& census : workers_) keys.insert(keys.end(), census.keys, census.keys + census.kept);
+    const auto chosen = keys.begin() + rank;
+    std::nth_element(keys.begin(), chosen, keys.end());
+    const uint64_t offset = *chosen;
+    bracket_.high = bracket_.low += offset;
+    ties_ -= std::count_if(keys.begin(), chosen, [&](uint64_t key) { return key < offset; });
+    for (Census& census : workers_) census.inside = std::count(census.keys, census.keys + census.kept, offset);
   }
 
   const std::vector<Scored> tensors_;
@@ -168,9 +169,10 @@ class Selection {
   const SelectionTable& kernels_;
   int64_t size_ = 0;
   std::vector<Census> workers_;
-  Bracket bracket_{};
+  Bracket bracket_{}, bounds_{0, most()};  // where to look next, and what is known to hold the key
   bool done_ = false;
-  int64_t eligible_ = 0, nans_ = 0, ties_ = 0, last_slot_ = 0;
+  int64_t eligible_ = 0, nans_ = 0;
+  int64_t ties_ = 0;  // entries with the last key that are chosen, the earliest ones
 };
 
 Tensor toggle_(std::vector<Tensor> masks, std::vector<Tensor> scores, int64_t seed, int64_t count, bool live,

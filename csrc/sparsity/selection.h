@@ -1,8 +1,9 @@
 // Choosing exactly k entries by score: what the op and the kernels of the three SIMD levels share.
 //
-// Scores become unsigned keys that order as they do. The key of rank k is searched for in a bracket of keys: a pass
-// over the entries counts those below it and a histogram of those inside, and the histogram's slot that holds rank k is
-// the next bracket, until a bracket is one key. All counts are whole numbers, so no order of adding matters.
+// Scores become unsigned keys that order as they do. The key of rank k is searched for in a bracket of keys that a
+// sample suggests: a pass over the entries counts those below it and keeps the keys inside, of which one is the key.
+// Where there are too many to keep, the median of those kept, which is the key itself where many are equal, is tried
+// alone and parts the bracket. All counts are whole numbers, so no order of adding matters.
 #pragma once
 
 #include <cstdint>
@@ -27,20 +28,20 @@ struct Ranking {
   uint64_t seed;   // of random scores
 };
 
-constexpr int kSlotBits = 17;
-
-// Keys low … high, both included, in slots of 2^shift keys.
+// Keys low … high, both included.
 struct Bracket {
   uint64_t low;
   uint64_t high;
-  int shift;
 };
 
 struct Census {
   int64_t eligible;
   int64_t nans;
   int64_t below;   // eligible entries with a key below the bracket
-  int64_t* slots;  // eligible entries in each slot of the bracket, 2^kSlotBits of them
+  int64_t inside;  // eligible entries with a key in the bracket
+  uint64_t* keys;  // their keys, counted from the bracket's low end, the first ones while there is room
+  int64_t kept;
+  int64_t room;
 };
 
 struct SelectionTable {

@@ -6,18 +6,15 @@ namespace lsh {
 namespace LSH_LEVEL {
 namespace {
 
-constexpr int64_t kBlock = 512;
+constexpr int kBlock = 512;
 
 // Calls visit(i) for each i whose flag is set; sets of eight flags without one are skipped at once.
 template <class Visit>
 void for_each_set(const uint8_t* flags, const Visit& visit) {
-  for (int64_t i = 0; i < kBlock; i += 8) {
+  for (int i = 0; i < kBlock; i += 8) {
     uint64_t eight;
     __builtin_memcpy(&eight, flags + i, 8);
-    for (; eight; eight &= eight - 1) {
-      const int bit = __builtin_ctzll(eight);
-      visit(i + bit / 8);
-    }
+    for (; eight; eight &= eight - 1) visit(i + __builtin_ctzll(eight) / 8);
   }
 }
 
@@ -37,93 +34,93 @@ struct Float32 {
   using Key = uint32_t;
   using Bits = Order<uint32_t, 32, 0x7f800000u>;
   const uint32_t* bits;
-  explicit Float32(const Scored& scored, const Ranking&) : bits(static_cast<const uint32_t*>(scored.scores)) {}
-  bool nan(int64_t i) const { return Bits::nan(bits[i]); }
-  Key key(int64_t i, bool magnitude) const { return Bits::key(bits[i], magnitude); }
+  Float32(const Scored& scored, const Ranking&, int64_t begin)
+      : bits(static_cast<const uint32_t*>(scored.scores) + begin) {}
+  bool nan(int i) const { return Bits::nan(bits[i]); }
+  Key key(int i, bool magnitude) const { return Bits::key(bits[i], magnitude); }
 };
 
 struct Float64 {
   using Key = uint64_t;
   using Bits = Order<uint64_t, 64, 0x7ff0000000000000u>;
   const uint64_t* bits;
-  explicit Float64(const Scored& scored, const Ranking&) : bits(static_cast<const uint64_t*>(scored.scores)) {}
-  bool nan(int64_t i) const { return Bits::nan(bits[i]); }
-  Key key(int64_t i, bool magnitude) const { return Bits::key(bits[i], magnitude); }
+  Float64(const Scored& scored, const Ranking&, int64_t begin)
+      : bits(static_cast<const uint64_t*>(scored.scores) + begin) {}
+  bool nan(int i) const { return Bits::nan(bits[i]); }
+  Key key(int i, bool magnitude) const { return Bits::key(bits[i], magnitude); }
 };
 
 struct BFloat16 {
   using Key = uint32_t;
   using Bits = Order<uint32_t, 32, 0x7f800000u>;
   const uint16_t* bits;
-  explicit BFloat16(const Scored& scored, const Ranking&) : bits(static_cast<const uint16_t*>(scored.scores)) {}
-  uint32_t wide(int64_t i) const { return uint32_t(bits[i]) << 16; }
-  bool nan(int64_t i) const { return Bits::nan(wide(i)); }
-  Key key(int64_t i, bool magnitude) const { return Bits::key(wide(i), magnitude); }
+  BFloat16(const Scored& scored, const Ranking&, int64_t begin)
+      : bits(static_cast<const uint16_t*>(scored.scores) + begin) {}
+  uint32_t wide(int i) const { return uint32_t(bits[i]) << 16; }
+  bool nan(int i) const { return Bits::nan(wide(i)); }
+  Key key(int i, bool magnitude) const { return Bits::key(wide(i), magnitude); }
 };
 
 // A hash of the index and the seed: two rounds of a 32-bit mixer, so that the first 2^32 entries have distinct keys.
 struct Random {
   using Key = uint32_t;
-  uint64_t first;
+  uint32_t low, high;  // halves of the first index, so that 32-bit lanes do
   uint32_t seed[2];
-  explicit Random(const Scored& scored, const Ranking& ranking)
-      : first(uint64_t(scored.first)), seed{uint32_t(ranking.seed), uint32_t(ranking.seed >> 32)} {}
+  Random(const Scored& scored, const Ranking& ranking, int64_t begin)
+      : low(uint32_t(scored.first + begin)),
+        high(uint32_t((scored.first + begin) >> 32)),
+        seed{uint32_t(ranking.seed), uint32_t(ranking.seed >> 32)} {}
   static uint32_t mixed(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
     x = (x ^ (x >> 15)) * 0x735a2d97u;
     return x ^ (x >> 15);
   }
-  bool nan(int64_t) const { return false; }
-  Key key(int64_t i, bool) const {
-    const uint64_t index = first + uint64_t(i);
-    return mixed(mixed(uint32_t(index) ^ seed[0]) ^ seed[1] ^ uint32_t(index >> 32));
+  bool nan(int) const { return false; }
+  Key key(int i, bool) const {
+    const uint32_t index = low + uint32_t(i);
+    return mixed(mixed(index ^ seed[0]) ^ seed[1] ^ (high + (index < low)));
   }
 };
-
-template <class Scores>
-typename Scores::Key ranked(const Scores& scores, const Ranking& ranking, int64_t i) {
-  const typename Scores::Key key = scores.key(i, ranking.magnitude);
-  return ranking.highest ? ~key : key;
-}
 
 template <class Scores, bool kMagnitude>
 void count_of(const Scored& scored, const Ranking& ranking, int64_t begin, int64_t end, const Bracket& bracket,
               Census& census) {
   using Key = typename Scores::Key;
-  const Scores scores(scored, ranking);
-  const uint8_t* const mask = scored.mask;
   const Key flip = ranking.highest ? ~Key(0) : Key(0);
   const uint8_t dead = !ranking.live;
   const Key low = Key(bracket.low), width = Key(bracket.high - bracket.low);
   Key offset[kBlock];
   alignas(64) uint8_t inside[kBlock] = {};
-  int64_t all_eligible = 0, all_nans = 0, all_below = 0;
-  const auto block = [&](int64_t base, int64_t size) {
+  const auto block = [&](int64_t base, int size) {
+    const Scores scores(scored, ranking, base);
+    const uint8_t* const mask = scored.mask + base;
     Key eligible = 0, nans = 0, below = 0, any = 0;
-    for (int64_t i = 0; i < size; ++i) {
-      const Key chosen = Key((mask[base + i] != 0) ^ dead);
-      const Key key = scores.key(base + i, kMagnitude) ^ flip;
+    for (int i = 0; i < size; ++i) {
+      const Key chosen = Key((mask[i] != 0) ^ dead);
+      const Key key = scores.key(i, kMagnitude) ^ flip;
       const Key above = key - low;
       const Key within = Key(above <= width) & chosen;
       offset[i] = above;
       inside[i] = uint8_t(within);
       eligible += chosen;
-      nans += Key(scores.nan(base + i)) & chosen;
+      nans += Key(scores.nan(i)) & chosen;
       below += Key(key < low) & chosen;
       any += within;
     }
-    all_eligible += int64_t(eligible);
-    all_nans += int64_t(nans);
-    all_below += int64_t(below);
-    if (any) for_each_set(inside, [&](int64_t i) { ++census.slots[offset[i] >> bracket.shift]; });
+    census.eligible += int64_t(eligible);
+    census.nans += int64_t(nans);
+    census.below += int64_t(below);
+    census.inside += int64_t(any);
+    if (any && census.kept < census.room) {
+      for_each_set(inside, [&](int i) {
+        if (census.kept < census.room) census.keys[census.kept++] = offset[i];
+      });
+    }
   };
   int64_t base = begin;
   for (; base + kBlock <= end; base += kBlock) block(base, kBlock);
   __builtin_memset(inside, 0, kBlock);
-  block(base, end - base);
-  census.eligible += all_eligible;
-  census.nans += all_nans;
-  census.below += all_below;
+  block(base, int(end - base));
 }
 
 template <class Scores>
@@ -134,10 +131,12 @@ void count(const Scored& scored, const Ranking& ranking, int64_t begin, int64_t 
 
 template <class Scores>
 int64_t sample(const Scored& scored, const Ranking& ranking, int64_t begin, int64_t stride, uint64_t* keys) {
-  const Scores scores(scored, ranking);
+  using Key = typename Scores::Key;
+  const Key flip = ranking.highest ? ~Key(0) : Key(0);
   int64_t found = 0;
   for (int64_t i = begin; i < scored.size; i += stride) {
-    if ((scored.mask[i] != 0) == ranking.live) keys[found++] = ranked(scores, ranking, i);
+    if ((scored.mask[i] != 0) != ranking.live) continue;
+    keys[found++] = Scores(scored, ranking, i).key(0, ranking.magnitude) ^ flip;
   }
   return found;
 }
@@ -146,31 +145,31 @@ template <class Scores, bool kMagnitude>
 int64_t toggle_of(const Scored& scored, const Ranking& ranking, int64_t begin, int64_t end, uint64_t last,
                   int64_t ties) {
   using Key = typename Scores::Key;
-  const Scores scores(scored, ranking);
-  uint8_t* const __restrict mask = scored.mask;
   const Key flip = ranking.highest ? ~Key(0) : Key(0), limit = Key(last);
   const uint8_t dead = !ranking.live;
   alignas(64) uint8_t equal[kBlock] = {};
-  const auto block = [&](int64_t base, int64_t size) {
+  const auto block = [&](int64_t base, int size) {
+    const Scores scores(scored, ranking, base);
+    uint8_t* const __restrict mask = scored.mask + base;
     Key any = 0;
-    for (int64_t i = 0; i < size; ++i) {
-      const Key chosen = Key((mask[base + i] != 0) ^ dead);
-      const Key key = scores.key(base + i, kMagnitude) ^ flip;
+    for (int i = 0; i < size; ++i) {
+      const Key chosen = Key((mask[i] != 0) ^ dead);
+      const Key key = scores.key(i, kMagnitude) ^ flip;
       const Key tie = Key(key == limit) & chosen;
-      mask[base + i] ^= uint8_t(Key(key < limit) & chosen);
+      mask[i] ^= uint8_t(Key(key < limit) & chosen);
       equal[i] = uint8_t(tie);
       any += tie;
     }
     if (any && ties) {
-      for_each_set(equal, [&](int64_t i) {
-        if (ties) mask[base + i] ^= 1, --ties;
+      for_each_set(equal, [&](int i) {
+        if (ties) mask[i] ^= 1, --ties;
       });
     }
   };
   int64_t base = begin;
   for (; base + kBlock <= end; base += kBlock) block(base, kBlock);
   __builtin_memset(equal, 0, kBlock);
-  block(base, end - base);
+  block(base, int(end - base));
   return ties;
 }
 

@@ -1,4 +1,4 @@
-#include "lattice/bits.h"
+#include "common/bits.h"
 
 #include <algorithm>
 
@@ -6,28 +6,21 @@ namespace lsh {
 
 BitMatrix pack(const unsigned char* bytes, int64_t rows, int64_t columns) {
   BitMatrix bits(rows, columns);
-  for (int64_t r = 0; r < rows; ++r, bytes += columns) {
-    uint64_t* row = bits.row(r);
-    int64_t c = 0;
-    for (; c + 8 <= columns; c += 8) {
-      constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f, first_bits = 0x0101010101010101;
-      uint64_t eight;
-      std::memcpy(&eight, bytes + c, 8);
-      const uint64_t truth = (((eight & low) + low) | eight) >> 7 & first_bits;
-      row[c >> 6] |= (truth * 0x0102040810204080 >> 56) << (c & 63);  // byte k becomes bit k
-    }
-    for (; c < columns; ++c) {
-      if (bytes[c]) bits.set(r, c);
-    }
-  }
+  for (int64_t r = 0; r < rows; ++r) pack_row(bytes + r * columns, columns, bits.row(r));
   return bits;
 }
 
-void unpack(const BitMatrix& bits, unsigned char* bytes) {
-  for (int64_t r = 0; r < bits.rows(); ++r, bytes += bits.columns()) {
-    const uint64_t* row = bits.row(r);
-    for (int64_t c = 0; c < bits.columns(); ++c) bytes[c] = row[c >> 6] >> (c & 63) & 1;
+void pack_row(const unsigned char* bytes, int64_t columns, uint64_t* row) {
+  std::fill_n(row, (columns + 63) / 64, 0);
+  int64_t c = 0;
+  for (; c + 8 <= columns; c += 8) {
+    constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f, first_bits = 0x0101010101010101;
+    uint64_t eight;
+    std::memcpy(&eight, bytes + c, 8);
+    const uint64_t truth = (((eight & low) + low) | eight) >> 7 & first_bits;
+    row[c >> 6] |= (truth * 0x0102040810204080 >> 56) << (c & 63);  // byte k becomes bit k
   }
+  for (; c < columns; ++c) row[c >> 6] |= uint64_t{bytes[c] != 0} << (c & 63);
 }
 
 namespace {
@@ -48,17 +41,21 @@ void transpose_block(uint64_t block[64]) {
 
 BitMatrix transposed(const BitMatrix& bits) {
   BitMatrix result(bits.columns(), bits.rows());
-  for (int64_t r = 0; r < bits.rows(); r += 64) {
-    for (int64_t w = 0; w < bits.words(); ++w) {
+  transpose_words(bits, 0, bits.words(), result);
+  return result;
+}
+
+void transpose_words(const BitMatrix& bits, int64_t begin, int64_t end, BitMatrix& result) {
+  for (int64_t w = begin; w < end; ++w) {
+    const int64_t width = std::min<int64_t>(64, bits.columns() - w * 64);
+    for (int64_t r = 0; r < bits.rows(); r += 64) {
       uint64_t block[64] = {};
       const int64_t height = std::min<int64_t>(64, bits.rows() - r);
-      const int64_t width = std::min<int64_t>(64, bits.columns() - w * 64);
       for (int64_t k = 0; k < height; ++k) block[k] = bits.row(r + k)[w];
       transpose_block(block);
       for (int64_t k = 0; k < width; ++k) result.row(w * 64 + k)[r >> 6] = block[k];
     }
   }
-  return result;
 }
 
 }  // namespace lsh

@@ -48,10 +48,12 @@ inline int64_t count_bits(const uint64_t* row, int64_t words) {
   return count;
 }
 
-// Row-major bytes of NumPy's bool, any of which but 0 counts as true, to bits and back.
+// Row-major bytes of bools, any of which but 0 counts as true, to bits: all of them, or one row.
 BitMatrix pack(const unsigned char* bytes, int64_t rows, int64_t columns);
-void unpack(const BitMatrix& bits, unsigned char* bytes);
+void pack_row(const unsigned char* bytes, int64_t columns, uint64_t* row);
 
+// All of a matrix, or those rows of the result that come from its words [begin, end).
 BitMatrix transposed(const BitMatrix& bits);
+void transpose_words(const BitMatrix& bits, int64_t begin, int64_t end, BitMatrix& result);
 
 }  // namespace lsh
