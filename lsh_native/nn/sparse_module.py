@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsh_native.sparsity.mask import draw_mask, largest_mask
+from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_parts
 from lsh_native.sparsity.transforms import is_transformed
 
@@ -154,11 +154,7 @@ class SparseModule(nn.Module):
         """
         for name in changed:
             mask = self._full_mask(name)
-            (
-                self._masked.discard
-                if int(mask.count_nonzero()) == mask.numel()
-                else self._masked.add
-            )(name)
+            (self._masked.discard if count_true(mask) == mask.numel() else self._masked.add)(name)
         for name in self.maskable:
             if not self._masked:
                 setattr(self, f"{name}_pattern", None)
@@ -169,7 +165,7 @@ class SparseModule(nn.Module):
         """Writes a weight's pattern, in place while its capacity lasts."""
         mask = self._full_mask(name)
         rows, columns = mask.shape
-        count = int(mask.count_nonzero())
+        count = count_true(mask)
         pattern = getattr(self, f"{name}_pattern")
         capacity = -1 if pattern is None else (pattern.numel() - 10 - rows - columns) // 3
         if count > capacity or pattern.device != mask.device:
@@ -210,9 +206,7 @@ class SparseModule(nn.Module):
     def density(self) -> float:
         """Share of the maskable weights' entries that is connected, in [0, 1]."""
         masks = [self._full_mask(name) for name in self.maskable]
-        return sum(int(mask.count_nonzero()) for mask in masks) / max(
-            1, sum(mask.numel() for mask in masks)
-        )
+        return sum(count_true(mask) for mask in masks) / max(1, sum(mask.numel() for mask in masks))
 
     def _dense_form(self, name: str) -> Tensor:
         """A weight for dense kernels, zero where masked, with the kind of gradient asked for."""

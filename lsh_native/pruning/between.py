@@ -13,7 +13,7 @@ from torch import Tensor
 from lsh_native.pruning.course import Value, at
 from lsh_native.pruning.units import Units
 from lsh_native.sparsity.connections import Connections, Masks, State, Weights
-from lsh_native.sparsity.mask import total_count
+from lsh_native.sparsity.mask import count_true, total_count
 from lsh_native.sparsity.selection import grow_highest
 
 
@@ -225,7 +225,7 @@ class Reserve(Between):
         kept: dict[str, Tensor] = {}
         for name, weight in connections.weights.items():
             extra = total_count({name: weight.shape}, share)
-            dead = weight.numel() - int(masks[name].count_nonzero())
+            dead = weight.numel() - count_true(masks[name])
             trained = grow_highest(
                 {name: weight}, {name: masks[name]}, min(extra, dead), magnitude=True
             )

@@ -19,7 +19,7 @@ from lsh_native.pruning import score as scores_
 from lsh_native.pruning.course import Value, at
 from lsh_native.pruning.score import Score
 from lsh_native.sparsity.connections import Connections, Masks, State, count_live
-from lsh_native.sparsity.mask import apportion
+from lsh_native.sparsity.mask import apportion, count_true
 from lsh_native.sparsity.selection import (
     NaNError,
     draw_seed,
@@ -259,7 +259,7 @@ def outranked(
     """
     survivors = {}
     for name, mask in connections.masks.items():
-        beaten = lowest(connections.weights[name].abs(), mask.numel() - int(mask.count_nonzero()))
+        beaten = lowest(connections.weights[name].abs(), mask.numel() - count_true(mask))
         survivors[name] = mask & ~beaten
     return survivors, state
 

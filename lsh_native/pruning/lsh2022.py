@@ -15,7 +15,7 @@ import torch
 from lsh_native.pruning.criterion import Counts, global_magnitude, refuse_nan, set_drop
 from lsh_native.pruning.method import PruningMethod
 from lsh_native.sparsity.connections import Connections, Masks, State
-from lsh_native.sparsity.mask import Sizes, erdos_renyi, total_count
+from lsh_native.sparsity.mask import Sizes, count_true, erdos_renyi, total_count
 from lsh_native.sparsity.selection import drop_lowest
 
 
@@ -48,7 +48,7 @@ def coin_growth(
     """Grow every dead connection with the same probability, count / free."""
     masks = {}
     for name, mask in survivors.items():
-        free = mask.numel() - int(mask.count_nonzero())
+        free = mask.numel() - count_true(mask)
         drawn = torch.rand(mask.shape, generator=generator).to(mask.device)
         masks[name] = mask | (drawn < counts[name] / max(free, 1))
     return masks, state
@@ -64,8 +64,8 @@ def set_drop_2022(
         refuse_nan(name, weight[name], mask)
         positive, negative = mask & (weight[name] > 0), mask & (weight[name] < 0)
         low, high = counts[name] // 2, counts[name] - counts[name] // 2
-        low = min(low, int(positive.count_nonzero()))
-        high = min(high, int(negative.count_nonzero()))
+        low = min(low, count_true(positive))
+        high = min(high, count_true(negative))
         kept = (
             drop_lowest(weight, {name: positive}, low)[name]
             | drop_lowest(weight, {name: negative}, high)[name]

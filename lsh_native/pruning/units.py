@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lsh_native.sparsity.connections import Connections, Masks
+from lsh_native.sparsity.mask import count_true
 from lsh_native.sparsity.selection import NaNError
 
 
@@ -144,5 +145,5 @@ def dead_units(masks: Masks, units: Units | None = None) -> dict[str, int]:
         ]
         outgoing = [masks[name].any(0) for name, axis in places if axis]
         alive = torch.stack(incoming).any(0) & torch.stack(outgoing).any(0)
-        counts[layer] = int((~alive).count_nonzero())
+        counts[layer] = count_true(~alive)
     return counts

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lsh_native.sparsity.connections import Masks
+from lsh_native.sparsity.mask import count_true
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,14 @@ class Change:
 
     def jaccard(self) -> float:
         """Connections live before and after, as a share of those live before or after."""
-        both = sum(_count(self.before[name] & mask) for name, mask in self.after.items())
-        either = sum(_count(self.before[name] | mask) for name, mask in self.after.items())
+        both = sum(count_true(self.before[name] & mask) for name, mask in self.after.items())
+        either = sum(count_true(self.before[name] | mask) for name, mask in self.after.items())
         return both / max(either, 1)
 
     def survival(self) -> float:
         """Share of the first connections that is live."""
-        left = sum(_count(self.first[name] & mask) for name, mask in self.after.items())
-        return left / max(sum(map(_count, self.first.values())), 1)
+        left = sum(count_true(self.first[name] & mask) for name, mask in self.after.items())
+        return left / max(sum(map(count_true, self.first.values())), 1)
 
     def explored_share(self) -> float:
         """Share of all connections that is or ever was live.
@@ -52,7 +53,7 @@ class Change:
         Source: S. Liu et al., "Do we actually need dense over-parameterization?", 2021 (ITOP).
         """
         size = sum(mask.numel() for mask in self.explored.values())
-        return sum(map(_count, self.explored.values())) / max(size, 1)
+        return sum(map(count_true, self.explored.values())) / max(size, 1)
 
     def gate_densities(self, gates: int = 4) -> dict[str, list[float]]:
         """Density of each gate of the matrices whose rows are stacked gates, by name.
@@ -62,7 +63,7 @@ class Change:
                 rows they do not divide is left out.
         """
         return {
-            name: [_count(part) / max(part.numel(), 1) for part in mask.chunk(gates)]
+            name: [count_true(part) / max(part.numel(), 1) for part in mask.chunk(gates)]
             for name, mask in self.after.items()
             if ("weight_ih" in name or "weight_hh" in name) and mask.shape[0] % gates == 0
         }
@@ -76,9 +77,5 @@ class Change:
         return {name: _empty(mask, 0) for name, mask in self.after.items()}
 
 
-def _count(mask: Tensor) -> int:
-    return int(mask.count_nonzero())
-
-
 def _empty(mask: Tensor, side: int) -> int:
-    return int((~mask.flatten(1).any(side)).count_nonzero())
+    return count_true(~mask.flatten(1).any(side))

@@ -7,6 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from lsh_native.sparsity.mask import count_true
+
 Masks: TypeAlias = Mapping[str, Tensor]
 Weights: TypeAlias = Mapping[str, Tensor]
 State: TypeAlias = Mapping[str, Tensor | float]
@@ -54,7 +56,7 @@ class Connections:
 
 def count_live(masks: Masks) -> dict[str, int]:
     """Live connections of each mask."""
-    return {name: int(mask.count_nonzero()) for name, mask in masks.items()}
+    return {name: count_true(mask) for name, mask in masks.items()}
 
 
 def check_masks(masks: Masks, sizes: Mapping[str, torch.Size]) -> None:
