@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace lsh {
 
 BitMatrix pack(const unsigned char* bytes, int64_t rows, int64_t columns) {
@@ -13,6 +17,13 @@ BitMatrix pack(const unsigned char* bytes, int64_t rows, int64_t columns) {
 void pack_row(const unsigned char* bytes, int64_t columns, uint64_t* row) {
   std::fill_n(row, (columns + 63) / 64, 0);
   int64_t c = 0;
+#ifdef __SSE2__
+  for (; c + 16 <= columns; c += 16) {
+    const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + c));
+    const int zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(sixteen, _mm_setzero_si128()));
+    row[c >> 6] |= uint64_t(~zeros & 0xffff) << (c & 63);
+  }
+#endif
   for (; c + 8 <= columns; c += 8) {
     constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f, first_bits = 0x0101010101010101;
     uint64_t eight;

@@ -20,6 +20,7 @@ class BitMatrix {
   const uint64_t* row(int64_t r) const { return bits_.data() + r * words_; }
   bool test(int64_t r, int64_t c) const { return row(r)[c >> 6] >> (c & 63) & 1; }
   void set(int64_t r, int64_t c) { row(r)[c >> 6] |= uint64_t{1} << (c & 63); }
+  void reset(int64_t r, int64_t c) { row(r)[c >> 6] &= ~(uint64_t{1} << (c & 63)); }
   bool operator==(const BitMatrix&) const = default;
 
  private:

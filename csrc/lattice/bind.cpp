@@ -129,21 +129,22 @@ py::tuple condensation(const py::array& relation) {
   return py::make_tuple(array_of(condensed.component), order);
 }
 
-Bools meet_irreducible(const py::array& relation) {
-  const BitMatrix bits = bits_of(relation, "order", true);
-  const Condensed condensed = aside([&] { return condense(bits); });
-  check_acyclic(condensed, "order");
-  const BitMatrix above = aside([&] { return reach(condensed.edges).above; });
-  if (above != condensed.edges) {
-    throw py::value_error("order must be transitive, got a relation that is not; transitive_closure() makes it so");
-  }
-  const std::vector<bool> by_component = aside([&] {
-    BitMatrix down = transposed(above);
-    for (int64_t m = 0; m < down.rows(); ++m) down.set(m, m);
-    return irreducible(down, above);
+// Says why a relation is no order.
+void refuse_order(const BitMatrix& relation) {
+  check_acyclic(aside([&] { return condense(relation); }), "order");
+  throw py::value_error("order must be transitive, got a relation that is not; transitive_closure() makes it so");
+}
+
+Bools meet_irreducible(const py::array& order) {
+  const BitMatrix bits = bits_of(order, "order", true);
+  Sorted sorted = aside([&] { return sort_by_height(bits); });
+  if (!aside([&] { return is_order(sorted); })) refuse_order(bits);
+  std::vector<bool> result(bits.rows());
+  aside([&] {
+    for (int64_t m = 0; m < bits.rows(); ++m) sorted.below.set(m, m);
+    const std::vector<bool> of_sorted = irreducible(sorted.below, sorted.above);
+    for (int64_t m = 0; m < bits.rows(); ++m) result[sorted.elements[m]] = of_sorted[m];
   });
-  std::vector<bool> result;
-  for (const int64_t component : condensed.component) result.push_back(by_component[component]);
   return array_of(result);
 }
 

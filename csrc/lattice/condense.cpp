@@ -1,6 +1,7 @@
 #include "lattice/condense.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace lsh {
 
@@ -90,6 +91,35 @@ std::pair<int64_t, int64_t> cycle(const Condensed& condensed) {
     }
   }
   return {-1, -1};
+}
+
+Sorted sort_by_height(const BitMatrix& relation) {
+  const int64_t n = relation.rows(), words = relation.words();
+  BitMatrix above = relation;
+  std::vector<int64_t> size(n), elements(n);
+  for (int64_t m = 0; m < n; ++m) {
+    above.reset(m, m);
+    size[m] = count_bits(above.row(m), words);
+  }
+  std::iota(elements.begin(), elements.end(), 0);
+  std::stable_sort(elements.begin(), elements.end(), [&](int64_t a, int64_t b) { return size[a] > size[b]; });
+  const auto sorted_rows = [&](const BitMatrix& matrix) {
+    BitMatrix sorted(n, n);
+    for (int64_t k = 0; k < n; ++k) std::copy_n(matrix.row(elements[k]), words, sorted.row(k));
+    return sorted;
+  };
+  BitMatrix below = sorted_rows(transposed(sorted_rows(above)));
+  above = transposed(below);
+  return {std::move(elements), std::move(above), std::move(below)};
+}
+
+bool is_order(const Sorted& sorted) {
+  for (int64_t m = 0; m < sorted.above.rows(); ++m) {
+    const uint64_t* row = sorted.above.row(m);
+    if (std::any_of(row, row + (m >> 6), [](uint64_t word) { return word != 0; })) return false;
+    if (row[m >> 6] & ((uint64_t{2} << (m & 63)) - 1)) return false;
+  }
+  return reach(sorted.above).above == sorted.above;
 }
 
 Order reach(const BitMatrix& ascending) {

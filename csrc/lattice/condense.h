@@ -26,6 +26,14 @@ Condensed condense(const BitMatrix& relation);
 // Two different elements that reach each other, or (-1, -1) where there are none.
 std::pair<int64_t, int64_t> cycle(const Condensed& condensed);
 
+// A relation with its elements sorted by how many lie above each: of an order, what lies above comes later.
+struct Sorted {
+  std::vector<int64_t> elements;
+  BitMatrix above;  // row m holds those related to the m-th element, but for itself
+  BitMatrix below;  // its transpose
+};
+Sorted sort_by_height(const BitMatrix& relation);
+
 struct Order {
   BitMatrix above;   // strict: row m holds every x > m
   BitMatrix covers;  // row m holds those x > m with nothing in between
@@ -33,5 +41,8 @@ struct Order {
 
 // Transitive closure and reduction of a relation whose edges ascend; one row operation a cover.
 Order reach(const BitMatrix& ascending);
+
+// Whether a sorted relation is the strict part of an order: no element below an earlier one, and transitive.
+bool is_order(const Sorted& sorted);
 
 }  // namespace lsh
