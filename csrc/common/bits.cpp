@@ -40,10 +40,12 @@ namespace {
 void transpose_block(uint64_t block[64]) {
   uint64_t mask = 0x00000000ffffffff;
   for (int half = 32; half != 0; half >>= 1, mask ^= mask << half) {
-    for (int k = 0; k < 64; k = ((k | half) + 1) & ~half) {
-      const uint64_t swap = (block[k] >> half ^ block[k | half]) & mask;
-      block[k] ^= swap << half;
-      block[k | half] ^= swap;
+    for (int first = 0; first < 64; first += 2 * half) {
+      for (int k = first; k < first + half; ++k) {
+        const uint64_t swap = (block[k] >> half ^ block[k + half]) & mask;
+        block[k] ^= swap << half;
+        block[k + half] ^= swap;
+      }
     }
   }
 }

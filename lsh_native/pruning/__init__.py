@@ -26,6 +26,7 @@ from lsh_native.pruning.criterion import (
     threshold,
     unexplored_growth,
 )
+from lsh_native.pruning.groups import Balanced, FanIn, NofM
 from lsh_native.pruning.method import PruningMethod
 from lsh_native.pruning.redistribution import (
     keep_counts,
@@ -44,7 +45,7 @@ from lsh_native.pruning.schedule import (
     Updates,
 )
 from lsh_native.pruning.score import reads_gradient
-from lsh_native.pruning.structure import Balanced, Blocks, FanIn, Gates, NofM, Structure
+from lsh_native.pruning.structure import Blocks, Gates, Structure
 from lsh_native.pruning.units import Units, dead_units
 
 __all__ = [

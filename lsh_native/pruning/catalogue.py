@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from lsh_native.pruning import published
+from lsh_native.pruning import rewiring, thinning
 from lsh_native.pruning.criterion import (
     Drop,
     Grow,
@@ -18,6 +18,7 @@ from lsh_native.pruning.criterion import (
     threshold,
     unexplored_growth,
 )
+from lsh_native.pruning.groups import FanIn, NofM
 from lsh_native.pruning.lattice.criterion import lattice_drop, lattice_growth
 from lsh_native.pruning.lsh2022 import as_in_2022
 from lsh_native.pruning.method import PruningMethod
@@ -29,7 +30,7 @@ from lsh_native.pruning.redistribution import (
     nonzeros,
     return_dropped,
 )
-from lsh_native.pruning.structure import Blocks, FanIn, Gates, NofM, Structure
+from lsh_native.pruning.structure import Blocks, Gates, Structure
 from lsh_native.sparsity.mask import Distribution, erdos_renyi, erdos_renyi_kernel, uniform
 
 INITIAL: Final[Mapping[str, Distribution]] = MappingProxyType(
@@ -89,33 +90,34 @@ PUBLISHED_SPACE: Final[Mapping[str, tuple[str | float, ...]]] = MappingProxyType
 
 METHODS: Final[Mapping[str, Callable[..., PruningMethod]]] = MappingProxyType(
     {
-        "dense": published.dense,
-        "static": published.static,
-        "dynamic": published.dynamic,
-        "one_shot": published.one_shot,
-        "gradual_magnitude": published.gradual_magnitude,
-        "lottery_ticket": published.lottery_ticket,
-        "set": published.set_,
-        "deep_rewiring": published.deep_rewiring,
-        "dynamic_sparse_reparameterization": published.dynamic_sparse_reparameterization,
-        "sparse_momentum": published.sparse_momentum,
-        "rigl": published.rigl,
-        "top_kast": published.top_kast,
-        "selfish": published.selfish,
-        "in_time": published.in_time,
-        "granet": published.granet,
-        "mest": published.mest,
-        "structured_rigl": published.structured_rigl,
-        "cannistraci_hebb": published.cannistraci_hebb,
-        "soft_cannistraci_hebb": published.soft_cannistraci_hebb,
-        "whole_units": published.whole_units,
-        "lattice": published.lattice,
+        "dense": thinning.dense,
+        "static": thinning.static,
+        "dynamic": rewiring.dynamic,
+        "one_shot": thinning.one_shot,
+        "gradual_magnitude": thinning.gradual_magnitude,
+        "lottery_ticket": thinning.lottery_ticket,
+        "set": rewiring.set_,
+        "deep_rewiring": rewiring.deep_rewiring,
+        "dynamic_sparse_reparameterization": rewiring.dynamic_sparse_reparameterization,
+        "sparse_momentum": rewiring.sparse_momentum,
+        "rigl": rewiring.rigl,
+        "top_kast": rewiring.top_kast,
+        "selfish": rewiring.selfish,
+        "in_time": rewiring.in_time,
+        "granet": rewiring.granet,
+        "mest": rewiring.mest,
+        "structured_rigl": rewiring.structured_rigl,
+        "cannistraci_hebb": rewiring.cannistraci_hebb,
+        "soft_cannistraci_hebb": rewiring.soft_cannistraci_hebb,
+        "whole_units": thinning.whole_units,
+        "lattice": thinning.lattice,
     }
 )
 
 _SLOTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "initial": INITIAL,
+        "first": GROW,
         "drop": DROP,
         "grow": GROW,
         "redistribute": REDISTRIBUTE,

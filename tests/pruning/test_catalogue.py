@@ -58,7 +58,11 @@ def test_the_published_space_has_144_points_and_all_are_methods():
             {},
             "method must be one of dense, static, dynamic, .*, rigl, .*, got 'rigel'",
         ),
-        ("static", {"drop": "set"}, "controls of static must be of initial, structure, got drop"),
+        (
+            "static",
+            {"drop": "set"},
+            "controls of static must be of initial, first, structure, got drop",
+        ),
         ("dynamic", {}, "method dynamic must be told every"),
         (
             "dynamic",

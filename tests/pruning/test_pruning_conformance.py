@@ -260,16 +260,23 @@ def test_an_update_resets_what_changed_and_leaves_the_rest(name, controls, make)
 
 
 SHAPES = {"weight_ih_l0": (32, 8), "weight_hh_l0": (32, 8), "decoder.weight": (16, 8)}
+LARGE = {  # enough for torch to split them
+    "weight_ih_l0": (512, 256),
+    "weight_hh_l0": (512, 128),
+    "decoder.weight": (64, 128),
+}
 
 
-def one_update(name, controls, shapes, *, seed):
+def one_update(name, controls, shapes, *, seed, device=None):
     """One step and one update in the middle of a training: what it saw, what it returned."""
     generator = torch.Generator().manual_seed(1)
     made = method(name, **controls).over(STEPS)
     density = DENSITY
-    weights = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
-    gradients = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
-    full = {n: torch.ones(shape, dtype=torch.bool) for n, shape in shapes.items()}
+    weights, gradients = (
+        {n: torch.randn(shape, generator=generator).to(device) for n, shape in shapes.items()}
+        for _ in range(2)
+    )
+    full = {n: torch.ones_like(weight, dtype=torch.bool) for n, weight in weights.items()}
     start = Connections(weights=weights, masks=full, density=density)
     masks, state = made.start(start, generator)
     there = Connections(
@@ -305,14 +312,22 @@ def test_updates_are_pure(name, controls):
 
 @threaded
 def test_no_number_of_threads_changes_an_update(name, controls):
-    # enough for torch to split them
-    shapes = {"weight_ih_l0": (512, 256), "weight_hh_l0": (512, 128), "decoder.weight": (64, 128)}
     updates = []
     for number in (1, 2):
         torch.set_num_threads(number)
-        updates.append(one_update(name, controls, shapes, seed=2)[2])
+        updates.append(one_update(name, controls, LARGE, seed=2)[2])
     for one, other in zip(*updates, strict=True):
         assert same(one, other)
+
+
+@threaded
+def test_no_device_changes_an_update(name, controls, device):
+    if device.type == "cpu":
+        pytest.skip("it compares other devices with the CPU")
+    (ours, *_), (theirs, *_) = (
+        one_update(name, controls, LARGE, seed=2, device=where)[2] for where in (device, "cpu")
+    )
+    assert same({matrix: mask.cpu() for matrix, mask in ours.items()}, theirs)
 
 
 @every_method

@@ -9,15 +9,18 @@ from torch import nn
 from lsh_native.pruning import (
     Cosine,
     CosineDrop,
+    FanIn,
     Linear,
     PruningMethod,
     Updates,
     given,
     method,
-    published,
     random_growth,
+    rewiring,
+    thinning,
 )
 from lsh_native.pruning.criterion import GrowHighest
+from lsh_native.pruning.derived import derived
 from lsh_native.sparsity.connections import Connections
 from lsh_native.sparsity.topology import Topology
 
@@ -111,7 +114,7 @@ def test_set():
 
 def test_deep_rewiring():
     model = Line(1, -1, 2, 0.5)
-    made = method("deep_rewiring", shrink=0.25)
+    made = method("deep_rewiring", shrink=0.25, noise=0.0)
     topology = Topology(model, made, density=1.0, seed=0, steps=99)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     # 1 − 1 = 0 stays 0; −1 + 1.5 leaves its sign; the others lose 0.25
@@ -210,7 +213,7 @@ def gates_of(*rows):
 
 def test_selfish_gates_compete():
     before = gates_of([1.0, 2, 0, 0], [9.0, 8, 0, 0])
-    made = published.selfish(drop_fraction=0.5, every=1).over(99)
+    made = rewiring.selfish(drop_fraction=0.5, every=1).over(99)
     survivors, _ = made.drop(before, {"lstm.weight_hh_l0": 2}, {}, torch.Generator())
     assert survivors["lstm.weight_hh_l0"].int().tolist() == [[0, 0, 0, 0], [1, 1, 0, 0]]
 
@@ -348,12 +351,22 @@ def test_soft_choices_follow_their_probabilities():
 
 def test_a_scored_start():
     scores = {"weight": row(3.0, 1.0, 2.0, 4.0)}
-    made = published.scored(GrowHighest(score=given(scores)))
+    made = thinning.static(first=GrowHighest(score=given(scores)))
     topology = Topology(Line(1, 1, 1, 1), made, density=0.5, seed=0)
     assert topology.masks()["weight"].int().tolist() == [[1, 0, 0, 1]]
     assert made.describe()["first"] == "GrowHighest(score=given, magnitude=False)"
+    made = thinning.static(first=GrowHighest(score=given({})))
     with pytest.raises(ValueError, match=r"scores must be given for every matrix, got none of \["):
-        Topology(nn.Linear(2, 2), published.scored(GrowHighest(score=given({}))), density=1, seed=0)
+        Topology(nn.Linear(2, 2), made, density=1, seed=0)
+
+
+def test_a_derived_method_takes_what_it_leaves_open():
+    often = derived(rewiring.granet, every=7)(lambda *, wide=False: {"structure": FanIn()})
+    made = often(initial_density=0.9)
+    assert (made.schedule.every, made.schedule.density_at_begin) == (7, 0.9)
+    assert (made.grow, made.structure) == (rewiring.granet().grow, FanIn())
+    with pytest.raises(TypeError, match=r"must be told none of \['structure'\]"):
+        often(structure=FanIn(), wide=True)
 
 
 def test_hyper_parameters_may_be_courses():
@@ -371,9 +384,9 @@ def test_hyper_parameters_may_be_courses():
 def test_a_method_of_ones_own_is_one_line():
     made = PruningMethod(
         schedule=Updates(fraction=0.5, every=1, until=9),
-        drop=partial(published.threshold, start=1.5),
+        drop=partial(rewiring.threshold, start=1.5),
         grow=random_growth,
-        redistribute=published.return_dropped,
+        redistribute=rewiring.return_dropped,
     )
     assert sum(update(made, there([1, 2, 0, 0]), 1)[0]) == 2
 

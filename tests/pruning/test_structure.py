@@ -24,7 +24,7 @@ from lsh_native.pruning import (
     set_drop,
     threshold,
 )
-from lsh_native.pruning.structure import _highest_of_each
+from lsh_native.pruning.groups import _highest_of_each
 from lsh_native.pruning.units import unit_norm
 from lsh_native.sparsity.connections import Connections
 from lsh_native.sparsity.selection import NaNError
