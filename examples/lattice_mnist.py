@@ -342,10 +342,10 @@ TICKS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 @rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 def figure(rows: Sequence[dict[str, Any]], sparsities: Sequence[float]) -> Figure:
-    """Test accuracy over what is removed, before and after training under the mask."""
+    """Test accuracy over what is removed, before and after training: means, ranges of seeds."""
     drawing = Figure(figsize=(9.6, 4.4))
     panels = drawing.subplots(1, 2, sharey=True)
-    drawing.subplots_adjust(left=0.06, right=0.725, top=0.9, bottom=0.12, wspace=0.1)
+    drawing.subplots_adjust(left=0.06, right=0.725, top=0.9, bottom=0.12, wspace=0.14)
     titles = ("right after pruning", "after training under the mask")
     for axes, key, title in zip(panels, ("before", "after"), titles, strict=True):
         for mask, (colour, dash) in LINES.items():
@@ -361,6 +361,9 @@ def figure(rows: Sequence[dict[str, Any]], sparsities: Sequence[float]) -> Figur
                 markersize=3,
                 clip_on=False,
             )
+            for sparsity, values in points:
+                ends = (min(values), max(values))
+                axes.plot([1 - sparsity] * 2, ends, color=colour, linewidth=0.8, alpha=0.45)
         for mask, name in (("dense", "not pruned"), ("no recurrence", "no recurrent connection")):
             (values,) = collected(rows, mask, key).values()
             level = statistics.fmean(values)
