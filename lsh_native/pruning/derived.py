@@ -22,7 +22,7 @@ def derived(base: Maker, **defaults: Any) -> Callable[[Callable[..., Slots]], Ma
         defaults: Of controls of the base.
 
     Example:
-        >>> from lsh_native.pruning.published import rigl
+        >>> from lsh_native.pruning.rewiring import rigl
         >>> @derived(rigl, every=500)
         ... def seldom() -> Slots:
         ...     return {}
