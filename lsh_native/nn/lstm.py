@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Unpack
+
 import torch
 from torch import Tensor, nn
 
 from lsh_native.cells import LSTM
+from lsh_native.nn.options import Options
 from lsh_native.nn.torch_recurrent import SparseTorchRecurrent
 
 __all__ = ["SparseLSTM"]
@@ -14,22 +17,8 @@ __all__ = ["SparseLSTM"]
 class SparseLSTM(SparseTorchRecurrent):
     """Applies a stack of long short-term memory layers whose weights may be sparse.
 
-    Constructor, parameter names, shapes, defaults and results are those of `torch.nn.LSTM`;
+    Arguments are those of `torch.nn.LSTM`, explained at `SparseTorchRecurrent`, and `Options`;
     equations and gate order stand in `lsh_native.cells.lstm`.
-
-    Args:
-        input_size: I.
-        hidden_size: H.
-        num_layers: L.
-        bias: whether there are bias_ih and bias_hh.
-        batch_first: whether input and output are (B, T, …) instead of (T, B, …).
-        dropout: probability of dropping an output of every layer but the last, in training.
-        bidirectional: whether a second set of layers reads each sequence backwards.
-        proj_size: width of the output and of the recurrent operand if above 0, projected from H;
-            such a stack runs torch's dense kernel on weights with zeros where masked.
-        device: as in `torch.nn.LSTM`.
-        dtype: a floating dtype.
-        options: see `Options`.
 
     Example:
         >>> layer = SparseLSTM(8, 16, num_layers=2, density=0.25)
@@ -44,8 +33,30 @@ class SparseLSTM(SparseTorchRecurrent):
     dense_call = staticmethod(torch._VF.lstm)
     shared_arguments = (*SparseTorchRecurrent.shared_arguments, "proj_size")
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            *(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional),
+            *(device, dtype),
+            proj_size=proj_size,
+            **options,
+        )
+
     def lstm_layers(self) -> list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
         """Weights and biases of each layer, from the bottom up, dense, with zeros where masked."""
+        self._check_dynamics()
         return [
             (
                 self.masked_weight(names.weight_ih),

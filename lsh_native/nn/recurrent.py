@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lsh_native.cells import Cell, LayerWeights, Run, run, tangent
+from lsh_native.cells import Cell, LayerWeights, Run, run
 from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
-from lsh_native.nn.layer_tangent import FOLD_FROM, LayerTangent
+from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
 
-__all__ = ["Options", "SparseRecurrent"]
+__all__ = ["LayerNames", "SparseRecurrent", "State"]
 
 State = Tensor | tuple[Tensor, ...]
-
-
-class Options(TypedDict, total=False):
-    """What every recurrent stack takes beyond `torch.nn`'s arguments, by keyword.
-
-    Attributes:
-        density: share of each weight that is connected, drawn uniformly with an exact count.
-        gradient: `"masked"` or `"dense"`, see `SparseModule`.
-        weight_dropout: probability of dropping a recurrent connection, drawn once a call
-            (DropConnect; Merity, Keskar & Socher 2018).
-        input_dropout: probability of dropping a feature of the stack's input in all steps of a
-            sequence (variational dropout; Gal & Ghahramani 2016).
-        output_dropout: the same of its output.
-        state_dropout: the same of the state where it enters a recurrent product, in all steps and
-            micro-steps; the state itself is carried on whole.
-        zoneout: probability that a unit keeps its state in a time step, one for each state of the
-            cell or one for all (Krueger et al. 2017); in evaluation it keeps this share of it.
-    """
-
-    density: float
-    gradient: str
-    weight_dropout: float
-    input_dropout: float
-    output_dropout: float
-    state_dropout: float
-    zoneout: float | tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +31,6 @@ class LayerNames:
     bias_ih: str | None = None
     bias_hh: tuple[str, ...] = ()
     reverse: bool = False
-
-
-def _probability(name: str, value: Any) -> float:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not 0 <= float(value) <= 1:
-        raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
-    return float(value)
 
 
 def _locked(x: Tensor, probability: float) -> Tensor:
@@ -110,13 +76,8 @@ class SparseRecurrent(SparseModule):
         for name, flag in (("bias", bias), ("batch_first", batch_first)):
             if not isinstance(flag, bool):
                 raise TypeError(f"{name} must be a bool, got {type(flag).__name__}")
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if not isinstance(size, int) or isinstance(size, bool):
-                raise TypeError(f"{name} must be an int, got {type(size).__name__}")
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
-        self.dropout = _probability("dropout", dropout)
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        self.dropout = probability("dropout", dropout)
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout acts between layers, and there is only one: it has no effect",
@@ -135,15 +96,15 @@ class SparseRecurrent(SparseModule):
             raise TypeError(
                 f"options must be among {', '.join(Options.__annotations__)}, got {unknown}"
             )
-        self.weight_dropout = _probability("weight_dropout", options.get("weight_dropout", 0.0))
-        self.input_dropout = _probability("input_dropout", options.get("input_dropout", 0.0))
-        self.output_dropout = _probability("output_dropout", options.get("output_dropout", 0.0))
-        self.state_dropout = _probability("state_dropout", options.get("state_dropout", 0.0))
+        self.weight_dropout = probability("weight_dropout", options.get("weight_dropout", 0.0))
+        self.input_dropout = probability("input_dropout", options.get("input_dropout", 0.0))
+        self.output_dropout = probability("output_dropout", options.get("output_dropout", 0.0))
+        self.state_dropout = probability("state_dropout", options.get("state_dropout", 0.0))
         zoneout, S = options.get("zoneout", 0.0), len(cell.states)
         each = zoneout if isinstance(zoneout, tuple) else (zoneout,) * S
         if len(each) != S:
             raise ValueError(f"zoneout must be one number or {S}, one a state, got {zoneout}")
-        self.zoneout = tuple(_probability("zoneout", share) for share in each)
+        self.zoneout = tuple(probability("zoneout", share) for share in each)
         self.gradient = options.get("gradient", "masked")
 
     def _state_sizes(self) -> list[int]:
@@ -215,11 +176,18 @@ class SparseRecurrent(SparseModule):
             outputs = []
             for names in directions:
                 initial = torch.stack([s[len(finals)] for s in state])
-                done = self._run_layer(names, x, initial, sizes, training=self.training)
-                outputs.append(done.output.flip(0) if names.reverse else done.output)
-                finals.append(done.final_state)
+                output, final = self._run_direction(names, x, initial, sizes)
+                outputs.append(output)
+                finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         return x, self._by_state(finals)
+
+    def _run_direction(
+        self, names: LayerNames, x: Tensor, initial: Tensor, sizes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Output, in forward time, and final state of one layer in one direction."""
+        done = self._run_layer(names, x, initial, sizes, training=self.training)
+        return done.output.flip(0) if names.reverse else done.output, done.final_state
 
     def _run_layer(
         self,
@@ -233,24 +201,24 @@ class SparseRecurrent(SparseModule):
         """One layer in one direction; the results of a reverse one stay in reverse time."""
         scale = None
         if training and self.state_dropout > 0:
-            scale = dropout(x.new_ones(x.shape[1], self.hidden_size), self.state_dropout)
+            scale = dropout(torch.ones_like(initial[0]), self.state_dropout)
         return run(
             self.cell,
             x.flip(0) if names.reverse else x,
             initial,
             self._layer_weights(names, training),
             batch_sizes=sizes.flip(0) if sizes is not None and names.reverse else sizes,
-            hold=self._hold(x, training),
+            hold=self._hold(x.shape[0], initial, training),
             state_scale=scale,
             dense_gradient=self.gradient == "dense",
         )
 
-    def _hold(self, x: Tensor, training: bool) -> Tensor | None:
+    def _hold(self, steps: int, initial: Tensor, training: bool) -> Tensor | None:
         """What each unit keeps of its states in each step, (T, S, B, H)."""
         if not any(self.zoneout):
             return None
-        (T, B, _), H = x.shape, self.hidden_size
-        hold = torch.stack([x.new_full((T, B, H), share) for share in self.zoneout], dim=1)
+        shares = torch.tensor(self.zoneout, dtype=initial.dtype, device=initial.device)
+        hold = shares[:, None, None].expand(steps, *initial.shape)
         return hold.bernoulli() if training else hold
 
     def _layer_weights(self, names: LayerNames, training: bool) -> LayerWeights:
@@ -356,134 +324,6 @@ class SparseRecurrent(SparseModule):
     @staticmethod
     def _grouped(states: list[Tensor]) -> Any:
         return states[0] if len(states) == 1 else tuple(states)
-
-    # ----------------------------------------------------------------------------------- dynamics
-
-    def _without_dropout(self, layer: int, x: Tensor, state: list[Tensor]) -> Run:
-        """One layer forwards in time as evaluation has it."""
-        [names] = self._layers[layer]
-        initial = torch.stack([s[layer] for s in state])
-        return self._run_layer(names, x, initial, None, training=False)
-
-    def _check_one_direction(self) -> None:
-        if self.bidirectional:
-            raise ValueError(
-                "a state must run forwards in time: bidirectional must be False, got True"
-            )
-
-    @torch.no_grad()
-    def tangent_maps(
-        self, inputs: Tensor, state: State | None = None, state_warmup: int = 0
-    ) -> list[LayerTangent]:
-        """The linearised dynamics of each layer, from the bottom up, without dropout.
-
-        Args:
-            inputs: as for a call.
-            state: initial state; zeros by default.
-            state_warmup: first steps that move the state only.
-
-        Returns:
-            One `LayerTangent` a layer, each of T - state_warmup steps.
-        """
-        self._check_one_direction()
-        x = self._time_major(inputs)
-        if not 0 <= state_warmup < x.shape[0]:
-            raise ValueError(
-                f"state_warmup must be in [0, {x.shape[0] - 1}] for {x.shape[0]} time steps, "
-                f"got {state_warmup}"
-            )
-        initial = self._initial_state(x, state, inputs.dim() == 2)
-        x, *initial = (t.to(kernel_dtype(t.dtype)) for t in (x, *initial))
-        maps = []
-        for layer, [names] in enumerate(self._layers):
-            done = self._without_dropout(layer, x, initial)
-            x = done.output
-            packed = LayerWeights(
-                weight_ih=self._weight(names.weight_ih).to(x.dtype, copy=True),
-                weight_hh=tuple(
-                    self._weight(name)[self._full_mask(name)].to(x.dtype)
-                    for name in names.weight_hh
-                ),
-                # weights and masks may change later
-                pattern_ih=self._pattern(names.weight_ih).clone(),
-                pattern_hh=tuple(self._pattern(name).clone() for name in names.weight_hh),
-            )
-            window = done.trajectory.window(state_warmup, x.shape[0], len(names.weight_hh))
-            shares = [self._full_mask(name).double().mean().item() for name in names.weight_hh]
-            full = min(shares) >= FOLD_FROM
-            dense = None
-            if full:
-                dense = [self.masked_weight(n).to(x.dtype, copy=True) for n in names.weight_hh]
-            maps.append(LayerTangent(self.cell, window, packed, self.hidden_size, dense))
-        return maps
-
-    @torch.no_grad()
-    def tangent(
-        self,
-        input: Tensor,
-        hx: State | None = None,
-        *,
-        input_tangent: Tensor | None = None,
-        state_tangent: State | None = None,
-    ) -> tuple[tuple[Tensor, State], tuple[Tensor, State]]:
-        """The exact Jacobian-vector product of a call, without dropout.
-
-        What `torch.func.jvp` would give: torch has no forward-mode rule for native operators and
-        would pass a tangent of zero, so it is refused, and this is the way.
-
-        Args:
-            input: as for a call.
-            hx: as for a call.
-            input_tangent: of the input's shape; zero by default.
-            state_tangent: of the state's shape; zero by default.
-
-        Returns:
-            Output and final state, and their tangents, shaped as a call's.
-        """
-        self._check_one_direction()
-        single = input.dim() == 2
-        x = self._time_major(input)
-        zeros = x.new_zeros(())
-        d_x = (
-            self._time_major(input_tangent) if input_tangent is not None else zeros.expand(x.shape)
-        )
-        if d_x.shape != x.shape:
-            raise MisfitError(
-                f"input_tangent must have the shape of input, {tuple(input.shape)}, "
-                f"got {tuple(d_x.shape)}"
-            )
-        state = self._initial_state(x, hx, single)
-        d_state = self._initial_state(x, state_tangent, single)
-        kernel = kernel_dtype(x.dtype)
-        x, d_x = x.to(kernel), d_x.to(kernel)
-        state, d_state = [s.to(kernel) for s in state], [s.to(kernel) for s in d_state]
-        finals, d_finals = [], []
-        for layer, [names] in enumerate(self._layers):
-            done = self._without_dropout(layer, x, state)
-            moved, d_final = tangent(
-                self.cell,
-                torch.stack([d[layer] for d in d_state], dim=1).unsqueeze(-1),
-                done.trajectory,
-                self._layer_weights(names, training=False),
-                input_tangent=d_x.unsqueeze(-1),
-                outputs=True,
-            )
-            x, d_x = done.output, moved.squeeze(-1)
-            finals.append(done.final_state)
-            d_finals.append(d_final.squeeze(-1).transpose(0, 1))
-        results = []
-        for sequence, last in ((x, finals), (d_x, d_finals)):
-            sequence, *ends = (t.to(input.dtype) for t in (sequence, *self._by_state(last)))
-            if single:
-                results.append((sequence.squeeze(1), self._grouped([s.squeeze(1) for s in ends])))
-            else:
-                whole = sequence.transpose(0, 1) if self.batch_first else sequence
-                results.append((whole, self._grouped(ends)))
-        return results[0], results[1]
-
-    def layer_inputs(self, inputs: Tensor) -> Tensor:
-        """What the first layer is fed for `inputs`, (T, B, I)."""
-        return self._time_major(inputs)
 
     def extra_repr(self) -> str:
         """What differs from the defaults."""

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from lsh_native.cells import FREE_RHN, RHN
-from lsh_native.nn.recurrent import LayerNames, Options, SparseRecurrent
+from lsh_native.nn.dynamics import RecurrentDynamics
+from lsh_native.nn.options import Options, check_sizes
+from lsh_native.nn.recurrent import LayerNames
 
 __all__ = ["SparseRHN", "from_highways", "from_variables"]
 
 
-class SparseRHN(SparseRecurrent):
+class SparseRHN(RecurrentDynamics):
     """Applies a stack of recurrent highway layers whose weights may be sparse.
 
     A time step is D micro-steps, each through a highway layer; the input enters the first.
@@ -71,10 +73,7 @@ class SparseRHN(SparseRecurrent):
             *(input_size, hidden_size, num_layers, bias, batch_first, dropout, False),
             **options,
         )
-        if not isinstance(depth, int) or isinstance(depth, bool):
-            raise TypeError(f"depth must be an int, got {type(depth).__name__}")
-        if depth < 1:
-            raise ValueError(f"depth must be at least 1, got {depth}")
+        check_sizes(depth=depth)
         if not math.isfinite(transform_bias):
             raise ValueError(f"transform_bias must be finite, got {transform_bias}")
         self.depth = depth

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lsh_native.cells import ELMAN
-from lsh_native.nn.recurrent import Options
+from lsh_native.nn.options import Options
 from lsh_native.nn.torch_recurrent import SparseTorchRecurrent
 
 __all__ = ["SparseRNN"]
@@ -17,21 +17,8 @@ __all__ = ["SparseRNN"]
 class SparseRNN(SparseTorchRecurrent):
     """Applies a stack of simple recurrent layers, h' = tanh(…), whose weights may be sparse.
 
-    Constructor, parameter names, shapes, defaults and results are those of `torch.nn.RNN`; the
-    equation stands in `lsh_native.cells.elman`.
-
-    Args:
-        input_size: I.
-        hidden_size: H.
-        num_layers: L.
-        nonlinearity: must be "tanh".
-        bias: whether there are bias_ih and bias_hh.
-        batch_first: whether input and output are (B, T, …) instead of (T, B, …).
-        dropout: probability of dropping an output of every layer but the last, in training.
-        bidirectional: whether a second set of layers reads each sequence backwards.
-        device: as in `torch.nn.RNN`.
-        dtype: a floating dtype.
-        options: see `Options`.
+    Arguments are those of `torch.nn.RNN`, explained at `SparseTorchRecurrent`, and `Options`;
+    `nonlinearity` must be "tanh". The equation stands in `lsh_native.cells.elman`.
 
     Example:
         >>> output, h = SparseRNN(8, 16, density=0.25)(torch.zeros(5, 3, 8))

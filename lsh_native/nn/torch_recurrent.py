@@ -12,17 +12,35 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lsh_native.cells import Cell
-from lsh_native.nn.recurrent import LayerNames, Options, SparseRecurrent
+from lsh_native.nn.dynamics import RecurrentDynamics
+from lsh_native.nn.options import Options
+from lsh_native.nn.recurrent import LayerNames
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
 
 
-class SparseTorchRecurrent(SparseRecurrent):
+class SparseTorchRecurrent(RecurrentDynamics):
     """What `torch.nn.RNNBase` is to torch's stacks: parameters, their names and their drawing.
 
-    A stack without masks runs torch's own dense kernels, unless it does what they cannot: hold or
-    scale states, be compiled, be vectorised.
+    Constructor, parameter names, shapes, defaults and results are those of `torch.nn`'s module of
+    the cell. A stack without masks runs torch's own dense kernels, unless it does what they cannot:
+    hold or scale states, be compiled, be vectorised.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: L.
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether input and output are (B, T, …) instead of (T, B, …).
+        dropout: probability of dropping an output of every layer but the last, in training.
+        bidirectional: whether a second set of layers reads each sequence backwards.
+        device: as in `torch.nn`.
+        dtype: a floating dtype.
+        proj_size: of an LSTM, the width of the output and of the recurrent operand if above 0,
+            projected from H; such a stack runs torch's dense kernel on weights with zeros where
+            masked.
+        options: see `Options`.
     """
 
     cell_of_kind: ClassVar[Cell]
@@ -43,9 +61,10 @@ class SparseTorchRecurrent(SparseRecurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -53,6 +72,8 @@ class SparseTorchRecurrent(SparseRecurrent):
             *(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional),
             **options,
         )
+        if proj_size and self.mode != "LSTM":
+            raise ValueError(f"proj_size must be 0 in a stack other than an LSTM, got {proj_size}")
         if proj_size < 0 or proj_size >= hidden_size:
             raise ValueError(f"proj_size must be in [0, hidden_size), got {proj_size}")
         self.proj_size = proj_size
@@ -73,10 +94,12 @@ class SparseTorchRecurrent(SparseRecurrent):
         width, inputs = proj_size or hidden_size, input_size
         for directions in self._layers:
             for names in directions:
-                shapes = {names.weight_ih: (rows, inputs), names.weight_hh[0]: (rows, width)}
-                for bias_name in (names.bias_ih, *names.bias_hh):
-                    if bias_name:
-                        shapes[bias_name] = (rows,)  # type: ignore[assignment]
+                shapes: dict[str, tuple[int, ...]] = {
+                    names.weight_ih: (rows, inputs),
+                    names.weight_hh[0]: (rows, width),
+                }
+                if names.bias_ih:
+                    shapes |= dict.fromkeys((names.bias_ih, *names.bias_hh), (rows,))
                 if proj_size:
                     shapes[self._projection(names)] = (proj_size, hidden_size)
                 for name, shape in shapes.items():
@@ -133,6 +156,13 @@ class SparseTorchRecurrent(SparseRecurrent):
 
     def _state_sizes(self) -> list[int]:
         return [self.proj_size or self.hidden_size, *super()._state_sizes()[1:]]
+
+    def _check_dynamics(self) -> None:
+        super()._check_dynamics()
+        if self.proj_size:
+            raise ValueError(
+                f"proj_size must be 0, as torch's kernel has no tangents, got {self.proj_size}"
+            )
 
     def _runs_dense(self) -> bool:
         """Whether torch's own kernel runs the stack.

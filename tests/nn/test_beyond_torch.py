@@ -204,6 +204,15 @@ def test_forward_mode_is_refused_or_right(kind: str, density: float, way: str) -
         torch.testing.assert_close(found, expected)
 
 
+def test_a_projection_has_no_tangents() -> None:
+    module = build("LSTM", proj_size=2)
+    for call in (module.tangent, module.tangent_maps, lambda x: module.lstm_layers()):
+        with pytest.raises(ValueError, match="proj_size must be 0, as torch's kernel has no tan"):
+            call(draw(T, B, I))
+    with pytest.raises(RuntimeError, match=r"Batching rule not implemented for aten::lstm"):
+        vmap(module)(draw(2, T, B, I))
+
+
 def test_a_tangent_runs_one_way_in_time() -> None:
     module = build("GRU", bidirectional=True)
     with pytest.raises(ValueError, match="bidirectional must be False"):

@@ -435,6 +435,14 @@ def test_errors_of_projection(subject: str, proj_size: int) -> None:
 
 @kinds
 @subjects
+def test_only_an_lstm_projects(kind: str, subject: str) -> None:
+    if kind != "LSTM":
+        with pytest.raises(ValueError, match="proj_size"):
+            KINDS[kind][subject != "torch"](I, H, proj_size=2)
+
+
+@kinds
+@subjects
 @pytest.mark.parametrize(
     ("shape", "batch", "error"),
     [
