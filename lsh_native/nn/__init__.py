@@ -10,6 +10,7 @@ from lsh_native.nn.lstm import SparseLSTM
 from lsh_native.nn.rhn import SparseRHN, from_highways, from_variables
 from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sparse_module import SparseModule
+from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
 
 __all__ = [
     "FeedbackRNN",
@@ -24,4 +25,8 @@ __all__ = [
     "SparseRNN",
     "from_highways",
     "from_variables",
+    "load_csr_",
+    "masks_in",
+    "stored_bytes",
+    "to_csr",
 ]

@@ -93,17 +93,16 @@ class SparseModule(nn.Module):
             )
 
     def _keep_largest(self, density: float) -> None:
-        """Masks that keep each weight's largest magnitudes."""
+        """Masks that keep each weight's largest magnitudes, of connected entries only."""
         if not 0.0 <= density <= 1.0:
             raise ValueError(f"density must be in [0, 1], got {density}")
         if density < 1.0:
-            weights = {name: self._weight(name).detach() for name in self.maskable}
-            self.set_masks(
-                {
-                    name: largest_mask(weight, round(density * weight.numel()))
-                    for name, weight in weights.items()
-                }
-            )
+            masks = {}
+            for name in self.maskable:
+                weight, mask = self._weight(name).detach(), self._full_mask(name)
+                count = min(round(density * weight.numel()), int(mask.count_nonzero()))
+                masks[name] = largest_mask(weight, count, mask)
+            self.set_masks(masks)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Sets the masks of the weights named; the others keep theirs.
@@ -183,6 +182,10 @@ class SparseModule(nn.Module):
             if not (torch.compiler.is_compiling() or is_transformed()):
                 setattr(self, f"{name}_pattern", pattern)
         return pattern
+
+    def masked_names(self) -> list[str]:
+        """The weights that are not fully connected, by name."""
+        return [name for name in self.maskable if name in self._masked]
 
     @property
     def _dense(self) -> bool:

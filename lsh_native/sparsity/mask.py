@@ -163,12 +163,13 @@ def draw_indices(count: int, size: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(size, generator=generator)[:count]
 
 
-def largest_mask(weight: Tensor, count: int) -> Tensor:
+def largest_mask(weight: Tensor, count: int, among: Tensor | None = None) -> Tensor:
     """Keep the weights of largest magnitude, of equal ones those of lower index.
 
     Args:
         weight: Tensor of any shape.
         count: How many to keep.
+        among: Bool tensor of the same shape, true where one may be kept; None for all.
 
     Returns:
         Bool tensor of the weight's shape with exactly `count` true entries.
@@ -181,7 +182,7 @@ def largest_mask(weight: Tensor, count: int) -> Tensor:
         tensor([[ True,  True],
                 [False, False]])
     """
-    return highest(weight.detach().abs(), count)
+    return highest(weight.detach().abs(), count, among)
 
 
 def _distribute(
