@@ -1,5 +1,6 @@
 """Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
+from lsh_native.nn.compact import CompactRecurrent, compact
 from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.feedback import FeedbackRNN
 from lsh_native.nn.gru import SparseGRU
@@ -13,6 +14,7 @@ from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
 
 __all__ = [
+    "CompactRecurrent",
     "FeedbackRNN",
     "LanguageModel",
     "LayerTangent",
@@ -23,6 +25,7 @@ __all__ = [
     "SparseModule",
     "SparseRHN",
     "SparseRNN",
+    "compact",
     "from_highways",
     "from_variables",
     "load_csr_",

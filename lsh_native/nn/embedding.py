@@ -85,8 +85,8 @@ class SparseEmbedding(SparseModule):
         result = nn.Embedding(self.num_embeddings, self.embedding_dim, _weight=weight)
         return result.train(self.training)
 
-    def _dense_kernel(self) -> str:
-        return "torch's look-up"
+    def _kernel(self, name: str) -> str:
+        return f"torch's look-up{', zero where masked' if self._masked else ''}"
 
     def extra_repr(self) -> str:
         """Sizes and density."""

@@ -16,6 +16,7 @@ from lsh_native.cells import Cell, LayerWeights, Run, run
 from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
+from lsh_native.nn.units import needed_units
 
 __all__ = ["LayerNames", "SparseRecurrent", "State"]
 
@@ -222,22 +223,26 @@ class SparseRecurrent(SparseModule):
         return hold.bernoulli() if training else hold
 
     def _layer_weights(self, names: LayerNames, training: bool) -> LayerWeights:
-        def weight(name: str) -> Tensor:
-            found = self._weight(name)
-            return found.to(kernel_dtype(found.dtype))
-
-        recurrent = [weight(name) for name in names.weight_hh]
-        if training and self.weight_dropout > 0:
-            recurrent = [dropout(w, self.weight_dropout) for w in recurrent]
-        biases = [weight(name) for name in names.bias_hh]
+        biases = [self._kernel_weight(name) for name in names.bias_hh]
         return LayerWeights(
-            weight_ih=weight(names.weight_ih),
-            weight_hh=tuple(recurrent),
+            weight_ih=self._kernel_weight(names.weight_ih),
+            weight_hh=tuple(self._recurrent(names, training)),
             pattern_ih=self._pattern(names.weight_ih),
             pattern_hh=tuple(self._pattern(name) for name in names.weight_hh),
-            bias_ih=weight(names.bias_ih) if names.bias_ih else None,
+            bias_ih=self._kernel_weight(names.bias_ih) if names.bias_ih else None,
             bias_hh=torch.stack(biases) if biases else None,
         )
+
+    def _kernel_weight(self, name: str) -> Tensor:
+        weight = self._weight(name)
+        return weight.to(kernel_dtype(weight.dtype))
+
+    def _recurrent(self, names: LayerNames, training: bool) -> list[Tensor]:
+        """Recurrent weights, with connections dropped in training."""
+        weights = [self._kernel_weight(name) for name in names.weight_hh]
+        if training and self.weight_dropout > 0:
+            weights = [dropout(weight, self.weight_dropout) for weight in weights]
+        return weights
 
     def _like(self) -> Tensor:
         """A weight, for dtype and device."""
@@ -324,6 +329,55 @@ class SparseRecurrent(SparseModule):
     @staticmethod
     def _grouped(states: list[Tensor]) -> Any:
         return states[0] if len(states) == 1 else tuple(states)
+
+    # -------------------------------------------------------------------------------------- units
+
+    def needed_units(self, read: Tensor | None = None) -> list[list[Tensor]]:
+        """Which units have an effect on what is read of the output, through whatever others.
+
+        Args:
+            read: bool, as wide as the output, true where it is read. Everything by default.
+
+        Returns:
+            For each direction of each layer, from the bottom up, bool (H,).
+
+        Raises:
+            TypeError: `read` is not bool.
+            ValueError: `read` has another width than the output, or the stack projects.
+        """
+        if self._state_sizes()[0] != self.hidden_size:
+            raise ValueError("the stack must not project, as a projection reads every unit")
+        width = self.hidden_size * (2 if self.bidirectional else 1)
+        device = self._like().device
+        if read is None:
+            read = torch.ones(width, dtype=torch.bool, device=device)
+        if read.dtype != torch.bool:
+            raise TypeError(f"read must be a bool tensor, got {read.dtype}")
+        if read.shape != (width,):
+            raise ValueError(f"read must have shape {(width,)}, got {tuple(read.shape)}")
+        return needed_units(self._layers, self.masks(), read.to(device))
+
+    def explain(self) -> str:
+        """Which kernel runs for each weight, and why; and which units have no effect."""
+        lines = [super().explain()]
+        if self._masked and self._state_sizes()[0] == self.hidden_size:
+            idle = [
+                f"{int((~needed).sum())} of {self.hidden_size} units of layer {layer}"
+                f"{', backwards,' if names.reverse else ''} have no effect: compact() removes them"
+                for layer, parts in enumerate(self.needed_units())
+                for names, needed in zip(self._layers[layer], parts, strict=True)
+                if not needed.all()
+            ]
+            lines += idle
+        return "\n".join(lines)
+
+    def _gates(self, name: str) -> int:
+        return len(self.cell.gates)
+
+    def _kernel(self, name: str) -> str:
+        if name in self._masked:
+            return super()._kernel(name)
+        return "sparse kernel with a full pattern"
 
     def extra_repr(self) -> str:
         """What differs from the defaults."""

@@ -118,9 +118,6 @@ class SparseRHN(RecurrentDynamics):
                     ):
                         part.fill_(starts[gate])
 
-    def _dense_kernel(self) -> str:
-        return "sparse kernel with a full pattern"
-
     def extra_repr(self) -> str:
         """What differs from the defaults."""
         coupled = "" if self.coupled else ", coupled=False"

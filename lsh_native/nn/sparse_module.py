@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsh_native.sparsity.form import form_of
 from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
-from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_parts
+from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseModule", "zero_forward"]
@@ -225,26 +226,21 @@ class SparseModule(nn.Module):
         return weight if mask is None else weight.masked_fill(~mask, 0)
 
     def explain(self) -> str:
-        """Which kernel runs for each weight, and why, one line a weight."""
+        """Which kernel runs for each weight, and the form of its mask, one line a weight."""
         lines = []
         for name in self.maskable:
-            rows, columns = self._weight(name).shape
-            if name not in self._masked:
-                lines.append(f"{name}: {rows} x {columns}, fully connected: {self._dense_kernel()}")
-            else:
-                parts = pattern_parts(getattr(self, f"{name}_pattern"))
-                share = parts.non_zeros / (rows * columns)
-                lines.append(
-                    f"{name}: {rows} x {columns}, {parts.non_zeros} connections ({share:.1%}): "
-                    f"{self._sparse_kernel()}"
-                )
+            form = form_of(self._full_mask(name), self._gates(name))
+            lines.append(f"{name}: {form.rows} x {form.columns}, {form}: {self._kernel(name)}")
         return "\n".join(lines)
 
-    def _sparse_kernel(self) -> str:
-        return "sparse kernel, compressed rows and columns"
+    def _gates(self, name: str) -> int:
+        """How many gates stand above each other in a weight."""
+        return 1
 
-    def _dense_kernel(self) -> str:
-        return "torch's dense kernel"
+    def _kernel(self, name: str) -> str:
+        """What runs a weight, in words."""
+        sparse = name in self._masked
+        return "sparse kernel, compressed rows" if sparse else "torch's dense kernel"
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any

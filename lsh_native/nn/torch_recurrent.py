@@ -196,15 +196,15 @@ class SparseTorchRecurrent(RecurrentDynamics):
         data, *final = type(self).dense_call(packed.data, sizes, hx, weights, *options)
         return nn.utils.rnn.pad_packed_sequence(PackedSequence(data, sizes))[0], final
 
-    def _sparse_kernel(self) -> str:
-        if self.proj_size:
-            return "torch's dense LSTM with zeros where masked, as it projects"
-        return super()._sparse_kernel()
+    def _gates(self, name: str) -> int:
+        return 1 if name.startswith("weight_hr") else super()._gates(name)
 
-    def _dense_kernel(self) -> str:
+    def _kernel(self, name: str) -> str:
+        if self.proj_size and not self._dense:
+            return "torch's dense LSTM with zeros where masked, as it projects"
         if self._runs_dense():
             return f"torch's dense {self.dense_kind.__name__}"
-        return "sparse kernel with a full pattern, as torch's own cannot run the stack"
+        return super()._kernel(name)
 
     # -------------------------------------------------------------------------- dense and back
 
