@@ -8,7 +8,8 @@ from torch import Tensor
 from lsh_native.cells import LayerWeights, Run, tangent
 from lsh_native.nn.dtypes import MisfitError, kernel_dtype
 from lsh_native.nn.layer_tangent import FOLD_FROM, LayerTangent
-from lsh_native.nn.recurrent import SparseRecurrent, State
+from lsh_native.nn.operands import State
+from lsh_native.nn.recurrent import SparseRecurrent
 
 __all__ = ["RecurrentDynamics"]
 

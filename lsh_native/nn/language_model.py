@@ -9,7 +9,7 @@ from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
 from lsh_native.nn.lstm import SparseLSTM
-from lsh_native.nn.recurrent import State
+from lsh_native.nn.operands import State
 
 __all__ = ["LanguageModel"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Unpack
 
 import torch
@@ -13,14 +12,13 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lsh_native.cells import Cell, LayerWeights, Run, run
-from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
+from lsh_native.nn.dtypes import kernel_dtype, result_dtype
+from lsh_native.nn.operands import State, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.units import needed_units
 
-__all__ = ["LayerNames", "SparseRecurrent", "State"]
-
-State = Tensor | tuple[Tensor, ...]
+__all__ = ["LayerNames", "SparseRecurrent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +140,7 @@ class SparseRecurrent(SparseModule):
 
     def _forward_packed(self, input: PackedSequence, hx: State | None) -> tuple[Any, Any]:
         data, sizes, order, back = input
-        self._check_packed(data, sizes)
+        check_packed(data, sizes, self.input_size, self._like())
         x, lengths = pad_packed_sequence(PackedSequence(data, sizes))
         state = self._initial_state(x, hx, False)
         if order is not None:
@@ -248,78 +246,13 @@ class SparseRecurrent(SparseModule):
         """A weight, for dtype and device."""
         return self._weight(self._layers[0][0].weight_ih)
 
-    # ------------------------------------------------------------------------------------- checks
-
-    def _check_data(self, input: Tensor) -> None:
-        if input.shape[-1] != self.input_size:
-            raise MisfitError(
-                f"the last dimension of input must be input_size {self.input_size}, "
-                f"got shape {tuple(input.shape)}"
-            )
-        weight = self._like()
-        covered = covered_by_autocast(weight) and input.dtype.is_floating_point
-        if (input.dtype != weight.dtype and not covered) or input.device != weight.device:
-            raise MisfitError(
-                f"input must be {weight.dtype} on {weight.device} like the weights, "
-                f"got {input.dtype} on {input.device}"
-            )
-
-    def _check_packed(self, data: Tensor, sizes: Tensor) -> None:
-        if data.dim() != 2:
-            raise MisfitError(f"packed data must have 2 dimensions, got shape {tuple(data.shape)}")
-        self._check_data(data)
-        counts = sizes.tolist()
-        falling = all(a >= b for a, b in pairwise(counts))
-        if not counts or not falling or counts[-1] < 1 or sum(counts) != len(data):
-            raise MisfitError(
-                f"batch_sizes must be at least 1, not rise, and sum up to the {len(data)} rows of "
-                f"packed data, got {counts}"
-            )
-
     def _time_major(self, input: Tensor) -> Tensor:
-        """Checks an input and brings it to (T, B, I)."""
-        if input.dim() not in (2, 3):
-            raise ValueError(f"input must have 2 or 3 dimensions, got shape {tuple(input.shape)}")
-        self._check_data(input)
-        x = input.unsqueeze(1) if input.dim() == 2 else input
-        if self.batch_first and input.dim() == 3:
-            x = x.transpose(0, 1)
-        if x.shape[0] == 0:
-            raise MisfitError("input must have at least one time step, got none")
-        return x
+        return time_major(input, self.input_size, self.batch_first, self._like())
 
     def _initial_state(self, x: Tensor, hx: State | None, single: bool) -> list[Tensor]:
-        """The initial states, each (layers and directions, B, H)."""
-        names, count = self.cell.states, self.num_layers * (2 if self.bidirectional else 1)
-        widths = self._state_sizes()
-        if hx is None:
-            return [x.new_zeros(count, x.shape[1], width) for width in widths]
-        if len(names) == 1:
-            given: tuple[Any, ...] = (hx,)
-        elif isinstance(hx, tuple | list) and len(hx) == len(names):
-            given = tuple(hx)
-        else:
-            raise ValueError(
-                f"the initial state hx must be a {_GROUPS[len(names)]} ({', '.join(names)}), "
-                f"got {_kind(hx)}"
-            )
-        states = []
-        for name, state, width in zip(names, given, widths, strict=True):
-            expected = (count, width) if single else (count, x.shape[1], width)
-            if not isinstance(state, Tensor):
-                raise ValueError(f"the initial {name} must be a tensor, got {_kind(state)}")
-            if tuple(state.shape) != expected:
-                raise MisfitError(
-                    f"the initial {name} must have shape {expected}, got {tuple(state.shape)}"
-                )
-            covered = covered_by_autocast(self._like()) and state.dtype.is_floating_point
-            if (state.dtype != x.dtype and not covered) or state.device != x.device:
-                raise MisfitError(
-                    f"the initial {name} must be {x.dtype} on {x.device} like the input, "
-                    f"got {state.dtype} on {state.device}"
-                )
-            states.append(state.unsqueeze(1) if single else state)
-        return states
+        widths = dict(zip(self.cell.states, self._state_sizes(), strict=True))
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        return initial_states(hx, x, widths, count, single=single, weight=self._like())
 
     @staticmethod
     def _by_state(finals: list[Tensor]) -> list[Tensor]:
@@ -394,13 +327,3 @@ class SparseRecurrent(SparseModule):
             parts.append(f"zoneout={self.zoneout}")
         parts.append(f"density={self.density():.4g}")
         return ", ".join(parts)
-
-
-_GROUPS = {2: "pair"}
-
-
-def _kind(value: object) -> str:
-    """What came, for a message."""
-    if isinstance(value, tuple | list):
-        return f"{len(value)} of them"
-    return type(value).__name__
