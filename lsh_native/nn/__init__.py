@@ -1,6 +1,7 @@
 """Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
 from lsh_native.nn.compact import CompactRecurrent, compact
+from lsh_native.nn.dense_rhn import DenseRHN
 from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.feedback import FeedbackRNN
 from lsh_native.nn.gru import SparseGRU
@@ -15,6 +16,7 @@ from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
 
 __all__ = [
     "CompactRecurrent",
+    "DenseRHN",
     "FeedbackRNN",
     "LanguageModel",
     "LayerTangent",

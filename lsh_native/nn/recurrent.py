@@ -263,6 +263,15 @@ class SparseRecurrent(SparseModule):
     def _grouped(states: list[Tensor]) -> Any:
         return states[0] if len(states) == 1 else tuple(states)
 
+    def _check_plain(self) -> None:
+        """Raises a ValueError where the stack does what a dense one does not."""
+        extras = ("weight_dropout", "input_dropout", "output_dropout", "state_dropout")
+        if any(self.zoneout) or any(getattr(self, extra) for extra in extras):
+            raise ValueError(
+                "a stack must be without zoneout and dropout other than between layers "
+                "to become a dense one"
+            )
+
     # -------------------------------------------------------------------------------------- units
 
     def needed_units(self, read: Tensor | None = None) -> list[list[Tensor]]:

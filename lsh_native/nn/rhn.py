@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lsh_native.cells import FREE_RHN, RHN
+from lsh_native.nn.dense_rhn import DenseRHN
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.options import Options, check_sizes
 from lsh_native.nn.recurrent import LayerNames
@@ -122,6 +123,15 @@ class SparseRHN(RecurrentDynamics):
         """What differs from the defaults."""
         coupled = "" if self.coupled else ", coupled=False"
         return f"depth={self.depth}{coupled}, {super().extra_repr()}"
+
+    def to_dense(self) -> DenseRHN:
+        """The same function in plain torch, with zeros where there is no connection.
+
+        Raises:
+            ValueError: the stack holds states or drops something other than between layers.
+        """
+        self._check_plain()
+        return DenseRHN(self)
 
     # ------------------------------------------------------------------------ public layouts
 

@@ -240,12 +240,7 @@ class SparseTorchRecurrent(RecurrentDynamics):
         Raises:
             ValueError: the stack holds states or drops something that torch's cannot.
         """
-        extras = ("weight_dropout", "input_dropout", "output_dropout", "state_dropout")
-        if any(self.zoneout) or any(getattr(self, extra) for extra in extras):
-            raise ValueError(
-                "a stack must be without zoneout and dropout other than between layers "
-                "to be torch.nn's"
-            )
+        self._check_plain()
         weight = self._flat_weights[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

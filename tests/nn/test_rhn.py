@@ -130,3 +130,21 @@ def test_errors() -> None:
         SparseRHN.from_parameters(
             {"weight_ih_l0": torch.ones(4, 2), "weight_hh_l0_d0": torch.ones(4, 4)}
         )
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_dense_form_is_the_same_function(
+    coupled: bool, bias: bool, tolerance: Tolerance
+) -> None:
+    layer = stack(coupled=coupled, bias=bias, density=0.4, batch_first=True)
+    dense, x = layer.to_dense(), torch.randn(B, T, I).double()
+    s = torch.randn(2, B, H).double()
+    for arguments in ((x, s), (x,), (x[0],), (x[0], s[:, 0])):
+        for found, expected in zip(dense(*arguments), layer(*arguments), strict=True):
+            torch.testing.assert_close(found, expected, **tolerance(x.dtype))
+    assert {name: p.shape for name, p in dense.named_parameters()} == {
+        name: p.shape for name, p in layer.named_parameters()
+    }
+    with pytest.raises(ValueError, match="to become a dense one"):
+        stack(state_dropout=0.5).to_dense()
