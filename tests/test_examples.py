@@ -10,7 +10,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
-@pytest.mark.parametrize("name", ["own_training_loop"])
+@pytest.mark.parametrize("name", ["own_training_loop", "replace_lstm", "weight_drop"])
 def test_example(name):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")],
