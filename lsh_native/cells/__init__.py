@@ -1,19 +1,12 @@
 """What one step does: the definition of a cell, and the operators that run it over time."""
 
 from lsh_native.cells.cell import Cell
+from lsh_native.cells.definition import run_definition, tangent_definition
 from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.folded import can_fold, folded_tangent
 from lsh_native.cells.gru import GRU
 from lsh_native.cells.lstm import LSTM
-from lsh_native.cells.recurrent import (
-    LayerWeights,
-    Run,
-    Trajectory,
-    run,
-    run_definition,
-    tangent,
-    tangent_definition,
-)
+from lsh_native.cells.recurrent import LayerWeights, Run, Trajectory, run, tangent
 from lsh_native.cells.rhn import FREE_RHN, RHN
 
 __all__ = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lsh_native.cells.cell import Cell
-from lsh_native.cells.recurrent import register
+from lsh_native.cells.registration import register
 
 __all__ = ["ELMAN"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lsh_native.cells.cell import Cell
-from lsh_native.cells.recurrent import register
+from lsh_native.cells.registration import register
 
 __all__ = ["FREE_RHN", "RHN"]
 

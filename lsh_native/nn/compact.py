@@ -8,13 +8,12 @@ so that no constant stands for it exactly.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from lsh_native.nn.recurrent import LayerNames, SparseRecurrent
 from lsh_native.nn.sparse_module import SparseModule
+from lsh_native.nn.torch_recurrent import SparseTorchRecurrent
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["CompactRecurrent", "compact"]
@@ -74,7 +73,7 @@ class CompactRecurrent(SparseRecurrent):
             zoneout=stack.zoneout,
         )
         self.dropout = stack.dropout
-        self.kind = type(stack)
+        self._dense_kind = type(stack) if isinstance(stack, SparseTorchRecurrent) else None
         self._layers = stack._layers
         G, masks = len(stack.cell.gates), {}
         inputs = torch.ones(stack.input_size, dtype=torch.bool, device=stack._like().device)
@@ -121,19 +120,20 @@ class CompactRecurrent(SparseRecurrent):
     def _runs_dense(self, names: LayerNames) -> bool:
         """Whether torch's kernel runs one direction of a layer."""
         return (
-            hasattr(self.kind, "dense_call")
+            self._dense_kind is not None
             and not self._masked.intersection((names.weight_ih, *names.weight_hh))
             and not (any(self.zoneout) or (self.training and self.state_dropout > 0))
             and not (is_transformed() or torch.compiler.is_compiling())
         )
 
     def _run_dense(self, names: LayerNames, x: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
-        call: Any = self.kind.dense_call  # type: ignore[attr-defined]  # _runs_dense has looked
+        assert self._dense_kind is not None
         weights = [self._kernel_weight(names.weight_ih), *self._recurrent(names, self.training)]
         weights += [self._kernel_weight(n) for n in (names.bias_ih, *names.bias_hh) if n]
         options = (self.bias, 1, 0.0, self.training, False, False)
         hx = self._grouped([state.unsqueeze(0) for state in initial])
-        output, *final = call(x.flip(0) if names.reverse else x, hx, weights, *options)
+        x = x.flip(0) if names.reverse else x
+        output, *final = self._dense_kind.dense_call(x, hx, weights, *options)
         return output.flip(0) if names.reverse else output, torch.cat(final)
 
     def needed_units(self, read: Tensor | None = None) -> list[list[Tensor]]:
@@ -148,8 +148,8 @@ class CompactRecurrent(SparseRecurrent):
         [names] = [
             n for layer in self._layers for n in layer if name in (n.weight_ih, *n.weight_hh)
         ]
-        if self._runs_dense(names):
-            return f"torch's dense {self.kind.dense_kind.__name__}"  # type: ignore[attr-defined]
+        if self._dense_kind is not None and self._runs_dense(names):
+            return f"torch's dense {self._dense_kind.dense_kind.__name__}"
         return super()._kernel(name)
 
     def extra_repr(self) -> str:

@@ -34,6 +34,7 @@ class _ZeroForward(torch.autograd.Function):
 
 def zero_forward(values: Tensor, absent: Tensor) -> Tensor:
     """Zero where absent, with the gradient of the identity: a dense gradient."""
+    # torch has no type for apply
     result: Tensor = _ZeroForward.apply(values, absent)  # type: ignore[no-untyped-call]
     return result
 

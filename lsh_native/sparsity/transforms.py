@@ -63,6 +63,7 @@ def transformable(
         if not is_transformed():
             return op(*arguments)
         leaves, spec = tree_flatten(arguments)
+        # torch has no type for apply
         results = Function.apply(*leaves, spec)  # type: ignore[no-untyped-call]
         return results[0] if len(op._schema.returns) == 1 else results
 
