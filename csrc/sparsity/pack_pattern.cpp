@@ -20,6 +20,10 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
   STD_TORCH_CHECK(mask.is_contiguous(), "mask must be contiguous");
   const int64_t rows = mask.size(0), columns = mask.size(1);
   const int64_t capacity = pattern_capacity(pattern, rows, columns, "pattern");
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  STD_TORCH_CHECK(rows <= kMost && columns <= kMost, "mask must have fewer than 2**31 rows and columns, got ", rows,
+                  " x ", columns);
+  STD_TORCH_CHECK(capacity <= kMost, "pattern must hold fewer than 2**31 connections, got ", capacity);
   const auto* connected = static_cast<const uint8_t*>(mask.const_data_ptr());
 
   BitMatrix by_row(rows, columns), by_column(columns, rows);
@@ -41,8 +45,6 @@ void pack_pattern_(Tensor pattern, const Tensor& mask) {
   for (const int64_t count : row_count) non_zeros += count;
   STD_TORCH_CHECK(non_zeros <= capacity, "mask must keep at most ", capacity,
                   " connections, the capacity of the pattern, got ", non_zeros);
-  STD_TORCH_CHECK(capacity <= std::numeric_limits<int32_t>::max(),
-                  "pattern must hold fewer than 2**31 connections, got ", capacity);
 
   int32_t* header = pattern.mutable_data_ptr<int32_t>();
   header[kMark] = kPatternMark;

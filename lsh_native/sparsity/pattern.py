@@ -73,6 +73,15 @@ def _check_mask(mask: Tensor) -> None:
         raise ValueError(f"mask must have 2 dimensions, got shape {tuple(mask.shape)}")
 
 
+def _check_sizes(rows: int, columns: int, capacity: int) -> None:
+    """Raises a ValueError unless int32 can tell each connection's place."""
+    if not (0 <= rows < 2**31 and 0 <= columns < 2**31):
+        raise ValueError(f"rows and columns must be in [0, 2**31), got {rows} and {columns}")
+    most = min(rows * columns, 2**31 - 1)
+    if not 0 <= capacity <= most:
+        raise ValueError(f"capacity must be in [0, {most}], got {capacity}")
+
+
 def empty_pattern(rows: int, columns: int, capacity: int) -> Tensor:
     """Room for a pattern.
 
@@ -84,10 +93,7 @@ def empty_pattern(rows: int, columns: int, capacity: int) -> Tensor:
     Returns:
         An int32 tensor on the CPU whose content is unspecified until `pack_pattern_` fills it.
     """
-    if rows < 0 or columns < 0:
-        raise ValueError(f"rows and columns must be at least 0, got {rows} and {columns}")
-    if capacity < 0 or capacity > rows * columns:
-        raise ValueError(f"capacity must be in [0, {rows * columns}], got {capacity}")
+    _check_sizes(rows, columns, capacity)
     return torch.empty(_HEADER + rows + 1 + columns + 1 + 3 * capacity, dtype=torch.int32)
 
 
@@ -151,6 +157,7 @@ def full_pattern(rows: int, columns: int, device: torch.device | None = None) ->
         What `pack_pattern` gives for a mask of ones; a compiler can trace it.
     """
     count = rows * columns
+    _check_sizes(rows, columns, count)
     header = [_MARK, _VERSION, rows, columns, count, count, 0, 0]
     row, column = torch.arange(rows), torch.arange(columns)
     parts = [
