@@ -59,6 +59,7 @@ class SparseModule(nn.Module):
         super().__init__()
         self._gradient = "masked"
         self._masked: set[str] = set()  # the weights that are not fully connected
+        self._density = 1.0  # as of the last change of masks
 
     @property
     def gradient(self) -> str:
@@ -155,7 +156,9 @@ class SparseModule(nn.Module):
         """
         for name in changed:
             mask = self._full_mask(name)
-            (self._masked.discard if count_true(mask) == mask.numel() else self._masked.add)(name)
+            full = count_true(mask) == mask.numel()
+            (self._masked.discard if full else self._masked.add)(name)
+        self._density = self.density()
         for name in self.maskable:
             if not self._masked:
                 setattr(self, f"{name}_pattern", None)

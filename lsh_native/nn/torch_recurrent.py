@@ -19,6 +19,12 @@ from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
 
+DENSE_FROM = 0.7
+"""The density from which torch's kernel with zeros beats the sparse ones."""
+
+MANY = 8
+"""The number of sequences from which it does; fewer leave it to wait for dense weights."""
+
 
 class SparseTorchRecurrent(RecurrentDynamics):
     """What `torch.nn.RNNBase` is to torch's stacks: parameters, their names and their drawing.
@@ -164,22 +170,25 @@ class SparseTorchRecurrent(RecurrentDynamics):
                 f"proj_size must be 0, as torch's kernel has no tangents, got {self.proj_size}"
             )
 
-    def _runs_dense(self) -> bool:
-        """Whether torch's own kernel runs the stack.
+    def _runs_dense(self, batch: int) -> bool:
+        """Whether torch's own kernel runs the stack, with zeros where masked.
 
-        It alone projects, with zeros where masked. Compilers and `torch.vmap` reject it.
+        It alone projects, and is faster where little is masked. Compilers and `torch.vmap` reject
+        it.
         """
         bent = any(self.zoneout) or (self.training and self.state_dropout > 0)
         if self.proj_size:
             if bent:
                 raise ValueError("proj_size must be 0 for zoneout and state_dropout")
             return True
-        return self._dense and not (bent or is_transformed() or torch.compiler.is_compiling())
+        if bent or is_transformed() or torch.compiler.is_compiling():
+            return False
+        return self._dense or (self._density >= DENSE_FROM and batch >= MANY)
 
     def _run_layers(
         self, x: Tensor, state: list[Tensor], sizes: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
-        if not self._runs_dense():
+        if not self._runs_dense(x.shape[1]):
             return super()._run_layers(x, state, sizes)
         weights = []
         for name in self._flat_weights_names:
@@ -200,11 +209,14 @@ class SparseTorchRecurrent(RecurrentDynamics):
         return 1 if name.startswith("weight_hr") else super()._gates(name)
 
     def _kernel(self, name: str) -> str:
-        if self.proj_size and not self._dense:
-            return "torch's dense LSTM with zeros where masked, as it projects"
-        if self._runs_dense():
-            return f"torch's dense {self.dense_kind.__name__}"
-        return super()._kernel(name)
+        dense = f"torch's dense {self.dense_kind.__name__}"
+        if not self._runs_dense(MANY):
+            return super()._kernel(name)
+        if self._dense:
+            return dense
+        if self.proj_size:
+            return f"{dense} with zeros where masked, as it projects"
+        return f"{dense} with zeros where masked; {super()._kernel(name)} below {MANY} sequences"
 
     # -------------------------------------------------------------------------- dense and back
 

@@ -252,9 +252,9 @@ def test_weight_dropout_drops_connections_with_an_exact_gradient(kind: str, dens
     assert_equal(module(draw(T, B, I)), definition(module, draw(T, B, I), zeros(module)))
 
 
-def zeros(module: Any) -> Any:
-    hx = states(module)
-    return tuple(torch.zeros_like(s) for s in hx) if isinstance(hx, tuple) else torch.zeros_like(hx)
+def zeros(module: Any, batch: int = B) -> Any:
+    hx = [torch.zeros(module.num_layers, batch, H).double() for _ in module.cell.states]
+    return tuple(hx) if len(hx) > 1 else hx[0]
 
 
 @kinds
@@ -311,6 +311,27 @@ def test_a_full_pattern_is_made_once_and_gives_way_to_masks() -> None:
 
 def test_what_explain_says_of_a_projection() -> None:
     assert "torch's dense LSTM with zeros where masked" in build("LSTM", proj_size=2).explain()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_where_little_is_masked_torch_multiplies_zeros(kind: str) -> None:
+    """Of many sequences; a few, and a sparser stack, run on sparse kernels. The function is one."""
+    module = build(kind, 0.8)
+    line = module.explain().splitlines()[-1]
+    assert f"torch's dense {kind} with zeros where masked; sparse kernel" in line
+    for batch in (2, 8):
+        x = draw(T, batch, I)
+        assert module._runs_dense(batch) == (batch == 8)
+        for gradient in ("masked", "dense"):
+            module.gradient = gradient
+            module.zero_grad()
+            output, final = module(x)
+            assert_equal((output, final), definition(module, x, zeros(module, batch)))
+            output.sum().backward()
+            dead = ~module.masks()["weight_hh_l0"]
+            assert bool(module.weight_hh_l0.grad[dead].any()) == (gradient == "dense")
+    module.set_masks({name: mask & mask.roll(1, 0) for name, mask in module.masks().items()})
+    assert not module._runs_dense(8)
 
 
 def test_zoneout_of_each_state() -> None:
