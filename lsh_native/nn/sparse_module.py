@@ -59,6 +59,7 @@ class SparseModule(nn.Module):
         super().__init__()
         self._gradient = "masked"
         self._masked: set[str] = set()  # the weights that are not fully connected
+        self._live: dict[str, int] = {}  # connections of weights that were given a mask
         self._density = 1.0  # as of the last change of masks
 
     @property
@@ -154,11 +155,12 @@ class SparseModule(nn.Module):
         Dense kernels serve a module without any masked weight; beside a masked weight, a fully
         connected one has a full pattern.
         """
+        sizes = {name: self._weight(name).numel() for name in self.maskable}
         for name in changed:
-            mask = self._full_mask(name)
-            full = count_true(mask) == mask.numel()
-            (self._masked.discard if full else self._masked.add)(name)
-        self._density = self.density()
+            self._live[name] = count_true(self._full_mask(name))
+        self._masked = {name for name, live in self._live.items() if live < sizes[name]}
+        connected = sum(self._live.get(name, size) for name, size in sizes.items())
+        self._density = connected / max(1, sum(sizes.values()))
         for name in self.maskable:
             if not self._masked:
                 setattr(self, f"{name}_pattern", None)
@@ -169,7 +171,7 @@ class SparseModule(nn.Module):
         """Writes a weight's pattern, in place while its capacity lasts."""
         mask = self._full_mask(name)
         rows, columns = mask.shape
-        count = count_true(mask)
+        count = self._live.get(name, mask.numel())
         pattern = getattr(self, f"{name}_pattern")
         capacity = -1 if pattern is None else (pattern.numel() - 10 - rows - columns) // 3
         if count > capacity or pattern.device != mask.device:
