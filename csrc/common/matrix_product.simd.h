@@ -87,15 +87,18 @@ static void pack(const T* source, int64_t step, int64_t deep, int64_t count, int
   }
 }
 
-// One tile: kTileRows x kTileColumns sums over `depth` products, added to (or written over) rows x columns of C.
-template <class T, class C>
+// One tile: kTileRows x V vectors of sums over `depth` products, added to (or written over) rows x columns of C.
+template <class T, class C, int V>
 static void multiply_tile(const T* a, const T* b, int64_t depth, T sign, Start start, C* c, int64_t stride,
                           int64_t rows, int64_t columns) {
-  constexpr int W = kWidth<T>, R = kTileRows, V = kTileVectors;
+  constexpr int W = kWidth<T>, R = kTileRows;
+  for (int64_t r = 0; r < rows; ++r) {  // C comes from far away; the sums give it time
+    for (int64_t j = 0; j < columns; j += 64 / int64_t(sizeof(C))) __builtin_prefetch(c + r * stride + j, 1);
+  }
   Vector<T, W> sums[R][V] = {};
   for (int64_t d = 0; d < depth; ++d) {
     Vector<T, W> right[V];
-    for (int v = 0; v < V; ++v) right[v] = load<T, W>(b + d * V * W + v * W);
+    for (int v = 0; v < V; ++v) right[v] = load<T, W>(b + d * kTileColumns<T> + v * W);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const T left = a[d * R + r];
@@ -128,6 +131,15 @@ static void multiply_tile(const T* a, const T* b, int64_t depth, T sign, Start s
   }
 }
 
+// A tile of as many vectors as its columns fill.
+template <class T, class C>
+static void multiply_columns(const T* a, const T* b, int64_t depth, T sign, Start start, C* c, int64_t stride,
+                             int64_t rows, int64_t columns) {
+  if (columns > 2 * kWidth<T>) return multiply_tile<T, C, 3>(a, b, depth, sign, start, c, stride, rows, columns);
+  if (columns > kWidth<T>) return multiply_tile<T, C, 2>(a, b, depth, sign, start, c, stride, rows, columns);
+  multiply_tile<T, C, 1>(a, b, depth, sign, start, c, stride, rows, columns);
+}
+
 // A is asked for in blocks: pack_left(row, rows, at, depth, out) makes the panels of A's rows [row, row + rows) and
 // depth [at, at + depth). `scratch` holds kProductScratch numbers. The depth ends early for the columns of an upper
 // triangular B (`triangular`), whose numbers below the diagonal are not read.
@@ -155,8 +167,8 @@ static void multiply_packed(const PackLeft& pack_left, const Operand<T>& b, C* c
           if (used <= 0) continue;
           for (int64_t ii = 0; ii < height; ii += R) {
             if (part == Part::upper && i + ii >= j + jj + tile_columns) break;
-            multiply_tile<T, C>(left + ii * deep, right + jj * deep, used, sign, here, c + (i + ii) * stride + j + jj,
-                                stride, height - ii < R ? height - ii : R, tile_columns);
+            multiply_columns<T, C>(left + ii * deep, right + jj * deep, used, sign, here, c + (i + ii) * stride + j + jj,
+                                   stride, height - ii < R ? height - ii : R, tile_columns);
           }
         }
       }
