@@ -167,8 +167,9 @@ static void multiply_packed(const PackLeft& pack_left, const Operand<T>& b, C* c
           if (used <= 0) continue;
           for (int64_t ii = 0; ii < height; ii += R) {
             if (part == Part::upper && i + ii >= j + jj + tile_columns) break;
-            multiply_columns<T, C>(left + ii * deep, right + jj * deep, used, sign, here, c + (i + ii) * stride + j + jj,
-                                   stride, height - ii < R ? height - ii : R, tile_columns);
+            multiply_columns<T, C>(left + ii * deep, right + jj * deep, used, sign, here,
+                                   c + (i + ii) * stride + j + jj, stride, height - ii < R ? height - ii : R,
+                                   tile_columns);
           }
         }
       }

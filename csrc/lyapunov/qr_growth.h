@@ -12,7 +12,7 @@ namespace lsh {
 // How a matrix was orthonormalised. The numbers are part of the op.
 enum class QRMethod : int32_t { not_finite = -1, one_pass = 1, two_passes = 2, reflections = 3, broken_down = 4 };
 
-// Columns that are reflected together.
+// Columns that are reflected together, at most.
 constexpr int64_t kPanel = 64;
 
 template <class T>

@@ -1,8 +1,8 @@
 // Blocked Householder reflections in compact WY form: A (n, K) = Q R whatever the columns are.
 //
-// A panel of kPanel columns is reduced one column after the other; its reflections I - V T Vᵀ then act on all columns
-// to the right at once, and, last panel first, on the identity to give Q.
-// Source: R. Schreiber and C. Van Loan, SIAM Journal on Scientific and Statistical Computing 10 (1989) 53-57.
+// A panel of up to kPanel columns is reduced one column after the other; its reflections I - V T Vᵀ then act on all
+// columns to the right at once, and, last panel first, on the identity to give Q. Source: R. Schreiber and C. Van Loan,
+// SIAM Journal on Scientific and Statistical Computing 10 (1989) 53-57.
 #pragma once
 
 #include "common/matrix_product.simd.h"
@@ -19,7 +19,9 @@ struct Reflections {
   T* strips;   // 2 (kPanel, K), and (kPanel, kPanel) for each panel
   T* scratch;  // of this worker
 
-  int64_t panel_width(int64_t p) const { return K - p < kPanel ? K - p : kPanel; }
+  // Reducing a panel is bound by loads, products with it by arithmetic: the smaller the matrix, the narrower.
+  int64_t widest() const { return K < 320 ? 16 : (K < 640 ? 32 : kPanel); }
+  int64_t panel_width(int64_t p) const { return K - p < widest() ? K - p : widest(); }
   T* block(int64_t p) const { return strips + 2 * kPanel * K + p * kPanel; }  // T of the panel from column p on
 
   // a · b
@@ -101,7 +103,7 @@ struct Reflections {
   }
 
   void factor(const Worker& worker) const {
-    for (int64_t p = 0; p < K; p += kPanel) {
+    for (int64_t p = 0; p < K; p += widest()) {
       const int64_t b = panel_width(p);
       if (worker.index == 0) reduce_panel(p, b);
       wait_for_team(worker);
@@ -118,7 +120,7 @@ struct Reflections {
       for (int64_t c = 0; c < K; ++c) basis[r * K + c] = r != c ? T(0) : (matrix[c * K + c] < 0 ? T(-1) : T(1));
     }
     wait_for_team(worker);
-    for (int64_t p = (K - 1) / kPanel * kPanel; p >= 0; p -= kPanel) {
+    for (int64_t p = (K - 1) / widest() * widest(); p >= 0; p -= widest()) {
       const int64_t b = panel_width(p);
       const Range own = share_of_tiles(worker, K - p, kTileColumns<T>);
       apply(p, b, by_rows<T>(block(p), b), basis, p + own.begin, p + own.end);

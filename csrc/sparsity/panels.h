@@ -10,6 +10,9 @@
 
 #include <cstdint>
 
+#include "common/parallel.h"
+#include "sparsity/matrix.h"
+
 namespace lsh {
 
 // Units of G rows each: row g * units + u is gate g of unit u, and a chunk holds all gates of its units. A plain
@@ -48,6 +51,12 @@ struct PanelMatrix {
   int32_t* starts;    // (chunks, panels * groups + 1): where a group's entries begin, in fours, within the chunk
   uint8_t* slots;     // (chunks, panels, groups, 4): the row of the chunk that a slot belongs to
   int64_t* bases;     // (chunks): where a chunk's entries begin
+};
+
+// Packs chunks of a matrix by rows, at one SIMD level.
+struct PackPanelsTable {
+  void (*float32)(const SparseMatrix<float>&, const PanelMatrix<float>&, Range chunks);
+  void (*float64)(const SparseMatrix<double>&, const PanelMatrix<double>&, Range chunks);
 };
 
 // The panels of columns in which a weight's gradient is made: their widths, and where each row's non-zeros of each

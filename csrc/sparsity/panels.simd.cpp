@@ -290,5 +290,8 @@ void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, con
 LSH_INSTANTIATE(float)
 LSH_INSTANTIATE(double)
 
+extern const PackPanelsTable pack_panels;
+const PackPanelsTable pack_panels = {pack_rows<float>, pack_rows<double>};
+
 }  // namespace LSH_LEVEL
 }  // namespace lsh

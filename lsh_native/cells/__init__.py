@@ -6,6 +6,7 @@ from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.folded import can_fold, folded_tangent
 from lsh_native.cells.gru import GRU
 from lsh_native.cells.lstm import LSTM
+from lsh_native.cells.paneled import can_panel, pack_panels, paneled_tangent
 from lsh_native.cells.recurrent import LayerWeights, Run, Trajectory, run, tangent
 from lsh_native.cells.rhn import FREE_RHN, RHN
 
@@ -20,7 +21,10 @@ __all__ = [
     "Run",
     "Trajectory",
     "can_fold",
+    "can_panel",
     "folded_tangent",
+    "pack_panels",
+    "paneled_tangent",
     "run",
     "run_definition",
     "tangent",

@@ -5,12 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lsh_native.cells import Cell, LayerWeights, Trajectory, can_fold, folded_tangent, tangent
+from lsh_native.cells import (
+    Cell,
+    LayerWeights,
+    Trajectory,
+    can_fold,
+    can_panel,
+    folded_tangent,
+    pack_panels,
+    paneled_tangent,
+    tangent,
+)
 
 __all__ = ["FOLD_FROM", "LayerTangent"]
 
-FOLD_FROM = 0.25
+FOLD_FROM = 0.35
 """The density of recurrent weights from which folding them beats the sparse product."""
+
+_PANELS_FROM = 16  # tangent vectors: with fewer, packing costs more than a few products save
 
 
 class LayerTangent:
@@ -47,6 +59,7 @@ class LayerTangent:
         self._cell, self._trajectory, self._weights = cell, trajectory, weights
         self._hidden, self._depth = hidden, len(weights.weight_hh)
         self._dense = dense if can_fold(cell, trajectory) else None
+        self._panels: dict[int, list[Tensor]] = {}
         self.steps: int = trajectory.activations.shape[0] // self._depth
         self.batch: int = trajectory.batch
         self.size: int = len(cell.states) * hidden
@@ -66,9 +79,17 @@ class LayerTangent:
         window = self._trajectory.window(times.start, times.stop, self._depth)
         if self._dense is not None:
             final = folded_tangent(self._cell, split, window, self._dense)
+        elif K >= _PANELS_FROM and can_panel(self._cell, window):
+            final = paneled_tangent(self._cell, split, window, self._packed_for(K))
         else:
             _, final = tangent(self._cell, split, window, self._weights)
         return final.reshape(B, n, K)
+
+    def _packed_for(self, vectors: int) -> list[Tensor]:
+        if vectors not in self._panels:
+            packed = pack_panels(self._cell, self._weights, self._hidden, vectors)
+            self._panels = {vectors: packed}  # another number of vectors is another flow
+        return self._panels[vectors]
 
     def driven(
         self, time: int, vectors: Tensor, input_vectors: Tensor | None

@@ -43,6 +43,7 @@ class SpectrumSettings:
         state_warmup: steps before for the state alone.
         tangent_warmup: steps between the two for the tangent vectors.
         every: steps from one orthonormalisation to the next.
+        k: leading exponents of each layer; all by default, at several times the cost of a quarter.
         dtype: precision of the spectrum.
         reference: "lsh2022" for the published convention, which fixes steps and warm-up.
 
@@ -55,6 +56,7 @@ class SpectrumSettings:
     state_warmup: int = 20
     tangent_warmup: int = 20
     every: int = 2
+    k: int | None = None
     dtype: Literal["float32", "float64"] = "float64"
     reference: Literal["lsh2022"] | None = None
 
@@ -69,6 +71,8 @@ class SpectrumSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"k must be at least 1 or absent, got {self.k}")
 
     @property
     def rows(self) -> int:
@@ -166,6 +170,7 @@ class TrainingRunner:
                 "state_warmup": settings.state_warmup,
                 "tangent_warmup": settings.tangent_warmup,
                 "every": settings.every,
+                "k": settings.k,
                 "dtype": getattr(torch, settings.dtype),
             }
         model: Any = trainer.model.eval()

@@ -1,0 +1,131 @@
+// The tangent with packed panels at one SIMD level, written once for every cell (see paneled.h, cell.h).
+#pragma once
+
+#include "cells/paneled.h"
+#include "sparsity/panels.simd.h"
+
+namespace lsh {
+namespace LSH_LEVEL {
+
+template <class Cell, class T>
+struct Paneled {
+  static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  static constexpr int W = kWidth<T>;
+
+  static void run(const PaneledPass<T>& pass, const Worker& worker) {
+    const PanelPlan& plan = pass.panels[0].plan;
+    const Range chunks = share(worker, plan.chunks);
+    const int64_t stop = chunks.end * plan.chunk_units;
+    const Range units = {chunks.begin * plan.chunk_units, stop < pass.hidden ? stop : pass.hidden};
+    const int64_t numbers = S * pass.hidden * padded_lanes(pass.vector_lanes);
+    for (int64_t b = 0; b < pass.batch; ++b) to_slabs(pass, b, pass.current + b * 2 * numbers, units);
+    ChunkSums<T> sums;
+    for (int64_t step = 0; step < pass.steps * pass.depth; ++step) {
+      wait_for_team(worker);
+      for (int64_t b = 0; b < pass.batch; ++b) {
+        const T* before = pass.current + (b * 2 + step % 2) * numbers;
+        T* after = pass.current + (b * 2 + (step + 1) % 2) * numbers;
+        for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
+          for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+            multiply_chunk(pass.panels[step % pass.depth], chunk, before, slab, sums);
+            advance(pass, step, b, chunk, slab, sums, before, after);
+          }
+        });
+      }
+    }
+    const int64_t last = pass.steps * pass.depth % 2;
+    for (int64_t b = 0; b < pass.batch; ++b) from_slabs(pass, b, pass.current + (b * 2 + last) * numbers, units);
+  }
+
+  // Calls body(lane, place, width tag) for every vector of the slab.
+  template <class Body>
+  static void for_vectors(const PaneledPass<T>& pass, const Slab& slab, const Body& body) {
+    const auto at = [&](int64_t lane) { return lane_place<T>(lane, pass.vector_lanes, pass.hidden); };
+    for (int v = 0; v < slab.full; ++v) body.template operator()<W>(slab.first + v * W, at(slab.first + v * W));
+    const int64_t lane = slab.first + slab.full * W;
+    if constexpr (W > 8) {
+      if (slab.tail == 8) body.template operator()<8>(lane, at(lane));
+    }
+    if constexpr (W > 4) {
+      if (slab.tail == 4) body.template operator()<4>(lane, at(lane));
+    }
+  }
+
+  static void to_slabs(const PaneledPass<T>& pass, int64_t b, T* out, Range units) {
+    const int64_t H = pass.hidden, K = pass.vectors, state = H * padded_lanes(pass.vector_lanes);
+    for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
+      for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
+        for (int s = 0; s < S; ++s) {
+          const T* rows = pass.tangent + (b * S + s) * H * K + lane;
+          T* to = out + s * state + place.offset;
+          for (int64_t u = units.begin; u < units.end; ++u) {
+            const bool whole = lane + N <= K;
+            store<T, N>(to + u * place.stride,
+                        whole ? load<T, N>(rows + u * K) : load_first<T, N>(rows + u * K, int(K - lane)));
+          }
+        }
+      });
+    });
+  }
+
+  static void from_slabs(const PaneledPass<T>& pass, int64_t b, const T* in, Range units) {
+    const int64_t H = pass.hidden, K = pass.vectors, state = H * padded_lanes(pass.vector_lanes);
+    for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
+      for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
+        for (int s = 0; s < S; ++s) {
+          T* rows = pass.final_tangent + (b * S + s) * H * K + lane;
+          const T* from = in + s * state + place.offset;
+          for (int64_t u = units.begin; u < units.end; ++u) {
+            const Vector<T, N> v = load<T, N>(from + u * place.stride);
+            if (lane + N <= K) {
+              store<T, N>(rows + u * K, v);
+            } else {
+              store_first<T, N>(rows + u * K, v, int(K - lane));
+            }
+          }
+        }
+      });
+    });
+  }
+
+  // The cell's tangent in the units of a chunk, from the sums of their rows.
+  static void advance(const PaneledPass<T>& pass, int64_t step, int64_t b, int64_t chunk, const Slab& slab,
+                      const ChunkSums<T>& sums, const T* before, T* after) {
+    const PanelPlan& plan = pass.panels[0].plan;
+    const int64_t H = pass.hidden, P = pass.lanes, state = H * padded_lanes(pass.vector_lanes);
+    const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+    const T* activation = pass.activations + step * A * H * P + b;
+    const T* states = pass.states + step * S * H * P + b;
+    for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
+      using V = Vector<T, N>;
+      const LanePlace sum = sums.place(slab, lane - slab.first);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t u = first + i;
+        V active[A], was[S], recurrent[G], input[G] = {}, d_before[S], d_after[S];
+        for (int a = 0; a < A; ++a) active[a] = splat<T, N>(activation[(a * H + u) * P]);
+        for (int s = 0; s < S; ++s) {
+          was[s] = splat<T, N>(states[(s * H + u) * P]);
+          d_before[s] = load<T, N>(before + s * state + place.offset + u * place.stride);
+        }
+        for (int g = 0; g < G; ++g) {
+          recurrent[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
+        }
+        Cell::tangent(active, was, recurrent, input, d_before, d_after);
+        for (int s = 0; s < S; ++s) store<T, N>(after + s * state + place.offset + u * place.stride, d_after[s]);
+      }
+    });
+  }
+};
+
+}  // namespace LSH_LEVEL
+}  // namespace lsh
+
+// Defines the table `name` of the cell `Cell` at the SIMD level being compiled.
+#define LSH_PANELED_KERNELS(name, Cell)                                                                  \
+  namespace lsh {                                                                                        \
+  namespace LSH_LEVEL {                                                                                  \
+  extern const PaneledTable name;                                                                        \
+  const PaneledTable name = {Cell::kGates, Cell::kStates, Cell::kActivations, Paneled<Cell, float>::run, \
+                             Paneled<Cell, double>::run};                                                \
+  }                                                                                                      \
+  }
