@@ -33,8 +33,8 @@ def modules(names: Sequence[str], root: Path = ROOT) -> list[str]:
     return [module for module in found if not names or any(name in module for name in names)]
 
 
-def run(names: Sequence[str], *, short: bool) -> Iterator[Row]:
-    """Measure the cases of the benchmarks one by one."""
+def run(names: Sequence[str], *, short: bool, repeats: int) -> Iterator[Row]:
+    """Measure the cases of the benchmarks one by one, each in `repeats` rounds."""
     for module in modules(names):
         folder, name = module.split("/")
         cases: Callable[[bool], Iterable[Case]] = importlib.import_module(
@@ -46,7 +46,7 @@ def run(names: Sequence[str], *, short: bool) -> Iterator[Row]:
                     case.name,
                     case.ours,
                     case.peers,
-                    repeats=SHORT_REPEATS if short else REPEATS,
+                    repeats=repeats,
                     threads=case.threads,
                 )
             except Exception as error:
@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="small shapes and few repeats; written only with --output",
     )
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help=f"rounds; {REPEATS}, or {SHORT_REPEATS} if short"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
     options = parser.parse_args(arguments)
     try:
@@ -80,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     machine = Machine.measure()
     rows = []
-    for row in run(options.names, short=options.short):
+    repeats = options.repeats or (SHORT_REPEATS if options.short else REPEATS)
+    for row in run(options.names, short=options.short, repeats=repeats):
         print(f"{row.module}: {row.comparison.name}", file=sys.stderr, flush=True)
         rows.append(row)
     print(table(rows, machine.peak))

@@ -10,7 +10,18 @@ from bench.harness import Case, Comparison, Goal, Work
 from bench.machine import Machine, Peak
 
 RESULTS = Path(__file__).parent / "results"
-_HEADER = ("case", "threads", "peer", "must", "aim", "measured", "quartiles", "reached", "of peak")
+_HEADER = (
+    "case",
+    "threads",
+    "peer",
+    "must",
+    "aim",
+    "measured",
+    "quartiles",
+    "reached",
+    "of peak",
+    "at peak",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +85,11 @@ def write(run: dict[str, object], path: Path) -> None:
 
 
 def table(rows: Iterable[Row], peak: Peak) -> str:
-    """A run as a Markdown table, one line a case and peer; ratios are peer / ours."""
+    """A run as a Markdown table, one line a case and peer; ratios are peer / ours.
+
+    "At peak" is what the ratio would be if ours did its work at the measured peak: the most that
+    there is to win, unless the work itself becomes less.
+    """
     lines = [_HEADER, *(line for row in rows for line in _lines(row, peak))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     texts = [_line(line, widths) for line in lines]
@@ -119,7 +134,7 @@ def _lines(row: Row, peak: Peak) -> list[tuple[str, ...]]:
     if not comparison.peers:
         seconds = comparison.ours.seconds[comparison.clock]
         spread = f"{seconds.lower:.3g} to {seconds.upper:.3g} s"
-        return [(*start, "", "", "", f"{seconds.median:.3g} s", spread, "", of_peak)]
+        return [(*start, "", "", "", f"{seconds.median:.3g} s", spread, "", of_peak, "")]
     lines: list[tuple[str, ...]] = []
     for peer in comparison.peers:
         ratio, goal = comparison.ratio(peer), row.goals.get(peer)
@@ -127,9 +142,9 @@ def _lines(row: Row, peak: Peak) -> list[tuple[str, ...]]:
         aim = f"{goal.aim:g}" if goal and goal.aim is not None else ""
         spread = f"{ratio.lower:.2f} to {ratio.upper:.2f}"
         measured = f"{ratio.median:.2f}"
-        lines.append(
-            (*start, peer, must, aim, measured, spread, reached(ratio.median, goal), of_peak)
-        )
+        at_peak = "" if fraction is None else f"{ratio.median / fraction:.2f}"
+        how_far = reached(ratio.median, goal)
+        lines.append((*start, peer, must, aim, measured, spread, how_far, of_peak, at_peak))
     return lines
 
 

@@ -40,14 +40,6 @@ def cases(short: bool) -> Iterator[Case]:
     yield _layers(500, steps=1, goal=Goal(must=6, aim=10))
 
 
-def growth() -> Iterator[Case]:
-    """How the cost of a step grows, one size at a time, for figures."""
-    for hidden in (160, 320, 640, 1280):
-        yield _leading(hidden, 64, 0.9, torch.float32, steps=5)
-    for k in (16, 32, 64, 128, 256, 512, 1024):
-        yield _leading(512, k, 0.9, torch.float32, steps=5)
-
-
 def _leading(
     hidden: int,
     k: int,
@@ -275,4 +267,4 @@ def _joint_jacobian(layers: SparseLSTM, x: Tensor) -> Callable[[], Tensor]:
     return build
 
 
-__all__ = ["cases", "growth"]
+__all__ = ["cases"]

@@ -108,7 +108,7 @@ def test_table_has_must_aim_and_measured():
     header, rule, line = text.splitlines()
     assert len(header) == len(rule) == len(line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["step", "1", "nn.LSTM", "7.5", "9", "7.50", "7.50 to 7.50", "must", ""]
+    assert cells == ["step", "1", "nn.LSTM", "7.5", "9", "7.50", "7.50 to 7.50", "must", "", ""]
 
 
 def test_json_holds_the_run(tmp_path):
@@ -157,7 +157,7 @@ def test_command_refuses_an_unknown_name(capsys):
 
 def test_command_prints_a_table_and_writes_json(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "modules", lambda names: ["cells/lstm"])
-    monkeypatch.setattr(command, "run", lambda names, short: iter([row()]))
+    monkeypatch.setattr(command, "run", lambda names, **_: iter([row()]))
     monkeypatch.setattr(machine.Machine, "measure", lambda: MACHINE)
     path = tmp_path / "run.json"
     assert command.main(["lstm", "--short", "--output", str(path)]) == 0

@@ -1,0 +1,75 @@
+"""Draws how the cost of a spectrum grows, from a run of `python -m bench growth`.
+
+python -m bench.lyapunov.draw_growth bench/results/DATE-growth.json docs/figures/lyapunov-growth.svg
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.lyapunov.bench_growth import GROWING
+from lsh_native.report.plots import to_svg
+from lsh_native.report.plots.style import STYLE, line_style
+from lsh_native.report.view import Role
+
+WORDS = {"H": "units H", "k": "vectors k", "T": "time steps T", "B": "sequences B"}
+
+
+def growth(run: dict[str, Any], name: str) -> tuple[list[int], list[float], list[float]]:
+    """Sizes, seconds and fractions of the peak of the cases in which `name` grows."""
+    cases = [case for case in run["cases"] if case["shape"].get("grows") == name]
+    seconds = [case["ours"]["seconds"][case["clock"]]["median"] for case in cases]
+    sizes = [case["shape"][name] for case in cases]
+    return sizes, seconds, [case["fraction_of_peak"] for case in cases]
+
+
+def slope(sizes: list[int], seconds: list[float]) -> float:
+    """The exponent p of seconds ~ size^p over the upper half of the sizes, by least squares."""
+    upper = len(sizes) // 2
+    x, y = np.log(sizes[upper - 1 :]), np.log(seconds[upper - 1 :])
+    return float(np.polyfit(x, y, 1)[0])
+
+
+@STYLE
+def draw(run: dict[str, Any]) -> Figure:
+    """Milliseconds over each size, on logarithmic axes of one height."""
+    figure = Figure(figsize=(720 / 72, 210 / 72), dpi=72)
+    everything = [seconds for name in GROWING for seconds in growth(run, name)[1]]
+    for index, name in enumerate(GROWING):
+        sizes, seconds, _ = growth(run, name)
+        axes = figure.add_axes((0.07 + 0.235 * index, 0.2, 0.2, 0.66))
+        axes.plot(sizes, [1e3 * s for s in seconds], marker="o", ms=4, **line_style(Role.FOUND))
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_ylim(500 * min(everything), 2000 * max(everything))
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel(WORDS[name])
+        title = f"grows as {name}^{slope(sizes, seconds):.2f}"
+        axes.set_title(f"ms, {title}" if index == 0 else title)
+        if index:
+            axes.tick_params(labelleft=False)
+    return figure
+
+
+def main() -> None:
+    """Writes the figure and prints slopes and fractions of the peak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="JSON of the bench")
+    parser.add_argument("figure", type=Path, help="SVG to write")
+    options = parser.parse_args()
+    run = json.loads(options.run.read_text(encoding="utf-8"))
+    for name in GROWING:
+        sizes, seconds, fractions = growth(run, name)
+        listed = (f"{size}: {share:.0%}" for size, share in zip(sizes, fractions, strict=True))
+        print(f"| {WORDS[name]} | {slope(sizes, seconds):.2f} | {', '.join(listed)} |")
+    options.figure.parent.mkdir(parents=True, exist_ok=True)
+    options.figure.write_text(to_svg(draw(run)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
