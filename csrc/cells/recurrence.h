@@ -18,6 +18,7 @@
 
 #include "common/parallel.h"
 #include "sparsity/lane_tiles.h"
+#include "sparsity/lookup.h"
 #include "sparsity/matrix.h"
 #include "sparsity/panels.h"
 
@@ -31,6 +32,7 @@ struct Layer {
   const SparseMatrix<T>* recurrent_weight;  // D of (G * H, H)
   PanelMatrix<T> input_panels;              // workspaces: the same by rows for values, by columns for gradients
   const PanelMatrix<T>* recurrent_panels;
+  const LookupMatrix<T>* recurrent_lookup;  // workspaces: the same for a few items, instead; or null
   const T* input_bias;         // (G * H) or null
   const T* recurrent_bias;     // (D, G * H) or null
   const int64_t* batch_sizes;  // (T) or null, in host memory
@@ -55,6 +57,12 @@ struct ForwardPass {
   T* input_tiles;     // workspace (tiles, I, lanes)
   T* projected_tile;  // workspace (G * H, lanes)
   T* operand;         // workspace (2, H, padded P): what this micro-step's product multiplies and the next one's
+
+  // With a few items, those of a unit do not fill a register, and lanes are units: numbers of an item stand together.
+  LookupMatrix<T> input_lookup;  // workspace, where the whole sequence has few items; the panels otherwise
+  T* projected;                  // workspace (T, B, G * H) and room for a register more
+  T* few_operands;               // workspace (2, B, stored columns): as `operand`
+  T* few_states;                 // workspace (2, S, B, stored columns): now, and as the time step began
 };
 
 template <class T>

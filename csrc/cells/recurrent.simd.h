@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cells/cell.h"
+#include "cells/few.simd.h"
 #include "cells/recurrence.h"
 #include "sparsity/gradient.simd.h"
 #include "sparsity/product.simd.h"
@@ -34,15 +35,7 @@ LSH_INLINE Vector<T, N> load_lanes(const T* p, int64_t lane, int64_t batch) {
   return lane + N <= batch ? load<T, N>(p + lane) : load_first<T, N>(p + lane, int(batch - lane));
 }
 
-// (B, H) row-major <-> (H, P) lanes for the units [begin, end).
-template <class T>
-static void rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
-  for (int64_t u = units.begin; u < units.end; ++u) {
-    for (int64_t b = 0; b < batch; ++b) out[u * lanes + b] = rows[b * hidden + u];
-    for (int64_t b = batch; b < lanes; ++b) out[u * lanes + b] = 0;
-  }
-}
-
+// (H, P) lanes to (B, H) row-major for the units [begin, end).
 template <class T>
 static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t lanes, T* rows, Range units) {
   for (int64_t b = 0; b < batch; ++b) {
@@ -114,6 +107,7 @@ struct Recurrent {
 
   static void forward(const ForwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
+    if (layer.recurrent_lookup) return Few<Cell, T>::forward(pass, worker);
     const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
     const PanelPlan& plan = layer.recurrent_panels[0].plan;
     const Range chunks = share_chunks(worker, plan, layer.recurrent_weight[0].pattern.row_offsets);

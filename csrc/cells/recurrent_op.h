@@ -19,7 +19,7 @@
 
 #include "cells/recurrence.h"
 #include "sparsity/lane_tiles.h"
-#include "sparsity/prepare_panels.h"
+#include "sparsity/prepare_lookup.h"
 
 namespace lsh {
 
@@ -48,6 +48,7 @@ struct RecurrentOp {
     Layer<T> layer;
     std::vector<SparseMatrix<T>> recurrent;
     std::vector<PanelMatrix<T>> panels;
+    std::vector<LookupMatrix<T>> lookups;
     Tensors kept;
   };
 
@@ -108,6 +109,30 @@ struct RecurrentOp {
     }
   }
 
+  // Room for a forward pass of a few items on the CPU.
+  template <class T>
+  static void prepare_few(const Table& cell, const LayerSizes& n, Prepared<T>& prepared, ForwardPass<T>& pass,
+                          const Tensor& like) {
+    if constexpr (Backend::kReadsPatterns) {
+      Layer<T>& layer = pass.layer;
+      Tensors& kept = prepared.kept;
+      for (int64_t d = 0; d < n.depth; ++d) {
+        prepared.lookups.push_back(prepare_lookup<T>(prepared.recurrent[d], cell.gates, like, kept));
+      }
+      layer.recurrent_lookup = prepared.lookups.data();
+      if (n.steps * n.batch <= kFewItems) {
+        pass.input_lookup = prepare_lookup<T>(layer.input_weight, cell.gates, like, kept);
+        pass.input_tiles = workspace<T>(like, kept, {n.steps * n.batch, pass.input_lookup.plan.stored_columns()});
+      } else {
+        layer.input_panels = panels_by_rows(layer.input_weight, 1, layer.tiling.lanes, like, kept);
+      }
+      const int64_t stored = prepared.lookups[0].plan.stored_columns(), slack = prepared.lookups[0].plan.width;
+      pass.projected = workspace<T>(like, kept, {n.steps * n.batch * cell.gates * n.hidden + slack});
+      pass.few_operands = workspace<T>(like, kept, {2, n.batch, stored});
+      pass.few_states = workspace<T>(like, kept, {2, cell.states, n.batch, stored});
+    }
+  }
+
   // Sizes from the tensors that every pass has; throws where they contradict each other.
   static LayerSizes sizes(const Table& cell, int64_t steps, int64_t batch, int64_t hidden, int64_t input_size,
                           const LayerTensors& tensors) {
@@ -161,9 +186,13 @@ struct RecurrentOp {
     pass.states = static_cast<T*>(states.mutable_data_ptr());
     const LaneTiles& tiling = pass.layer.tiling;
     pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
-    pass.projected_tile = workspace<T>(input, prepared.kept, {rows, tiling.lanes});
-    prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
-    pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
+    if (Backend::kReadsPatterns && n.batch <= kFewItems) {
+      prepare_few<T>(cell, n, prepared, pass, input);
+    } else {
+      prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
+      pass.projected_tile = workspace<T>(input, prepared.kept, {rows, tiling.lanes});
+      pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
+    }
     if (n.batch > 0) Backend::run(cell, pass, input);
     return {output, final_state, activations, states};
   }

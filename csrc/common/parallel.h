@@ -39,4 +39,7 @@ Range share(const Worker& worker, int64_t total);
 // group g, as a unit owns a row of every gate.
 Range share_by_cost(const Worker& worker, int64_t total, const int32_t* cost, int groups);
 
+// The same in whole blocks of `block` items, the last one perhaps smaller: the worker's share of blocks.
+Range share_blocks_by_cost(const Worker& worker, int64_t total, int64_t block, const int32_t* cost, int groups);
+
 }  // namespace lsh

@@ -47,4 +47,6 @@ SimdLevel simd_level() {
   return level;
 }
 
+int64_t simd_vector_bytes() { return 16 << int(simd_level()); }
+
 }  // namespace lsh

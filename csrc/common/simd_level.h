@@ -6,6 +6,8 @@
 // compiled for AVX-512 and kept by the linker for everybody, would crash older machines.
 #pragma once
 
+#include <cstdint>
+
 namespace lsh {
 
 enum class SimdLevel { baseline = 0, v3 = 1, v4 = 2 };
@@ -15,6 +17,9 @@ enum class SimdLevel { baseline = 0, v3 = 1, v4 = 2 };
 SimdLevel simd_level();
 
 const char* simd_level_name(SimdLevel level);
+
+// Bytes of the widest vector of the level in use.
+int64_t simd_vector_bytes();
 
 // The best level of this processor.
 SimdLevel detected_simd_level();

@@ -16,11 +16,7 @@ namespace LSH_LEVEL {
 
 // The worker's share of chunks: of about equal cost, the cumulative cost being `cost` as in share_by_cost.
 static inline Range share_chunks(const Worker& worker, const PanelPlan& plan, const int32_t* cost) {
-  const Range units = share_by_cost(worker, plan.units, cost, int(plan.gates));
-  const auto chunk = [&](int64_t unit) {
-    return unit == plan.units ? plan.chunks : (unit + plan.chunk_units / 2) / plan.chunk_units;
-  };
-  return {chunk(units.begin), chunk(units.end)};
+  return share_blocks_by_cost(worker, plan.units, plan.chunk_units, cost, int(plan.gates));
 }
 
 // Packs the chunks [begin, end) of a matrix, rows of the product being rows of the matrix.
