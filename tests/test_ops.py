@@ -101,6 +101,11 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
     if name == "qr_growth":
         return [(draw(B, 8, 3),), (draw(1, 4, 4),), (draw(0, 3, 2),)]
     x, weight = draw(N, I), draw(4 * H, I)
+    if name == "pack_weight":
+        return [
+            (weight.detach(), ih, 4 * H, I, 4, 1),
+            (packed_ih.detach(), ih, 4 * H, I, 1, 20),
+        ]
     if name == "sparse_linear":
         return [
             (x, weight, ih, draw(4 * H), 4 * H, False),

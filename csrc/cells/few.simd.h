@@ -91,7 +91,7 @@ struct Few {
   static void project(const ForwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
     const int32_t* cost = layer.input_weight.pattern.row_offsets;
-    const int64_t items = layer.steps * layer.batch, rows = G * layer.hidden;
+    const int64_t items = layer.steps * layer.batch;
     if (items > kFewItems) {
       const Range chunks = share_chunks(worker, layer.input_panels.plan, cost);
       pack_rows(layer.input_weight, layer.input_panels, chunks);
@@ -100,26 +100,11 @@ struct Few {
       multiply_tiles(layer.input_panels, chunks, layer.tiling, pass.input_tiles, layer.input_bias, pass.projected);
       return;
     }
-    const LookupPlan& plan = pass.input_lookup.plan;
-    const Range slices = share_slices(worker, plan, cost), own = share(worker, items);
+    const Range slices = share_slices(worker, pass.input_lookup.plan, cost);
     pack_slices(layer.input_weight, pass.input_lookup, slices);
-    for (int64_t i = own.begin; i < own.end; ++i) {
-      for (int64_t c = 0; c < plan.columns; ++c) {
-        pass.input_tiles[i * plan.stored_columns() + c] = pass.input[i * plan.columns + c];
-      }
-    }
+    store_few(pass.input_lookup.plan, pass.input, items, pass.input_tiles, worker);
     wait_for_team(worker);
-    alignas(64) T sums[kFewItems * G * W];
-    for (int64_t slice = slices.begin; slice < slices.end; ++slice) {
-      const int64_t first = slice * W, count = plan.units_in(slice);
-      multiply_slice(pass.input_lookup, slice, pass.input_tiles, items, sums);
-      for (int64_t i = 0; i < items * G; ++i) {
-        const int64_t row = i % G * layer.hidden + first;
-        for (int64_t u = 0; u < count; ++u) {
-          pass.projected[i / G * rows + row + u] = sums[i * W + u] + (layer.input_bias ? layer.input_bias[row + u] : 0);
-        }
-      }
-    }
+    multiply_few(pass.input_lookup, slices, pass.input_tiles, items, layer.input_bias, pass.projected);
   }
 
   // A micro-step of a slice of units.

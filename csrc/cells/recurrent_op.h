@@ -63,7 +63,7 @@ struct RecurrentOp {
 
   template <class T>
   static Prepared<T> prepare(const Table& cell, const LayerSizes& n, const Tensor& reference,
-                             const LayerTensors& tensors) {
+                             const LayerTensors& tensors, Bytes bytes = Bytes::refused) {
     Prepared<T> prepared{};
     Layer<T>& layer = prepared.layer;
     layer.steps = n.steps;
@@ -76,12 +76,12 @@ struct RecurrentOp {
     const int64_t rows = cell.gates * n.hidden;
     if (tensors.weight_ih) {
       layer.input_weight = prepare_matrix<T, Backend>(*tensors.weight_ih, *tensors.pattern_ih, rows, n.input_size,
-                                                      reference, "weight_ih", "pattern_ih", prepared.kept);
+                                                      reference, "weight_ih", "pattern_ih", prepared.kept, bytes);
     }
     for (int64_t d = 0; d < n.depth; ++d) {
       prepared.recurrent.push_back(prepare_matrix<T, Backend>(tensors.weight_hh[d], tensors.pattern_hh[d], rows,
                                                               n.hidden, reference, "weight_hh", "pattern_hh",
-                                                              prepared.kept));
+                                                              prepared.kept, bytes));
     }
     layer.recurrent_weight = prepared.recurrent.data();
     layer.input_bias = optional_operand<T>(tensors.bias_ih, {rows}, reference, "bias_ih");
@@ -171,7 +171,7 @@ struct RecurrentOp {
     const int64_t rows = cell.gates * n.hidden;
     check_shape(state, {cell.states, n.batch, n.hidden}, "state");
     check_operand(state, input, "state", "input");
-    Prepared<T> prepared = prepare<T>(cell, n, input, tensors);
+    Prepared<T> prepared = prepare<T>(cell, n, input, tensors, Bytes::allowed);
     Tensor output = empty_like(input, {n.steps, n.batch, n.hidden});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
     Tensor activations = empty_like(input, {n.steps * n.depth, cell.activations, n.hidden, n.lanes});

@@ -59,7 +59,7 @@ int64_t workers_for(const PatternView& pattern) { return 1 + pattern.non_zeros /
 
 }  // namespace
 
-PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+PatternView checked_rows(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
   const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
   const int32_t* header = pattern.const_data_ptr<int32_t>();
   STD_TORCH_CHECK(header[kMark] == kPatternMark && header[kVersion] == kPatternVersion, name,
@@ -73,6 +73,11 @@ PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns
 
   STD_TORCH_CHECK(offsets_hold(found.row_offsets, rows, found.non_zeros), name,
                   " must have row offsets that ascend from 0 to ", found.non_zeros);
+  return found;
+}
+
+PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+  const PatternView found = checked_rows(pattern, rows, columns, name);
   std::atomic<bool> good{true};
   run_team(workers_for(found), [&](const Worker& worker) {
     const Range r = share(worker, rows);

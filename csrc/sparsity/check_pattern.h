@@ -18,6 +18,9 @@ int64_t pattern_capacity(const Tensor& pattern, int64_t rows, int64_t columns, c
 // ascending offsets, columns in range, ascending and unique. `name` says whose pattern it is.
 PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name);
 
+// The same without a look at the columns, for ops that do not read them.
+PatternView checked_rows(const Tensor& pattern, int64_t rows, int64_t columns, const char* name);
+
 // Views of a pattern on a device, whose content cannot be read here: device kernels guard each index.
 PatternView device_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name);
 

@@ -16,6 +16,10 @@ struct CpuPatterns {
     return checked_pattern(pattern, rows, columns, name);
   }
 
+  static PatternView view_rows(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+    return checked_rows(pattern, rows, columns, name);
+  }
+
   // Workers that a team has at most.
   static int64_t team_size() { return torch::stable::get_num_threads(); }
 };

@@ -3,6 +3,7 @@
 
 #include "common/parallel.h"
 #include "sparsity/lane_tiles.h"
+#include "sparsity/lookup.h"
 #include "sparsity/matrix.h"
 #include "sparsity/panels.h"
 
@@ -17,6 +18,7 @@ struct LinearForward {
   T* output;               // (N, R)
   T* input_tiles;          // workspace (tiles, C, lanes)
   PanelMatrix<T> panels;   // workspace: the weight by rows
+  LookupMatrix<T> lookup;  // or this, with a few inputs, which then stand in input_tiles stored_columns() apart
 };
 
 template <class T>

@@ -1,6 +1,7 @@
 // The sparse linear layer at one SIMD level: chunks of the weight's rows against slabs of inputs.
 #include "sparsity/linear.h"
 #include "sparsity/gradient.simd.h"
+#include "sparsity/lookup.simd.h"
 #include "sparsity/tiles.simd.h"
 
 namespace lsh {
@@ -10,6 +11,13 @@ namespace {
 template <class T>
 void forward(const LinearForward<T>& pass, const Worker& worker) {
   const PatternView& p = pass.weight.pattern;
+  if (pass.lookup.plan.gates > 0) {
+    const Range slices = share_slices(worker, pass.lookup.plan, p.row_offsets);
+    pack_slices(pass.weight, pass.lookup, slices);
+    store_few(pass.lookup.plan, pass.input, pass.tiling.steps, pass.input_tiles, worker);
+    wait_for_team(worker);
+    return multiply_few(pass.lookup, slices, pass.input_tiles, pass.tiling.steps, pass.bias, pass.output);
+  }
   const Range chunks = share_chunks(worker, pass.panels.plan, p.row_offsets);
   pack_rows(pass.weight, pass.panels, chunks);
   prepare_tiles(pass.tiling, p.columns, pass.input, pass.input_tiles, worker);

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "sparsity/linear.h"
-#include "sparsity/prepare_panels.h"
+#include "sparsity/prepare_lookup.h"
 
 namespace lsh {
 
@@ -17,7 +17,8 @@ struct LinearOp {
                            int64_t rows) {
     Tensors kept;
     LinearForward<T> pass{};
-    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", kept);
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", kept,
+                                             Bytes::allowed);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.input = static_cast<const T*>(input.const_data_ptr());
     if (bias) {
@@ -26,10 +27,17 @@ struct LinearOp {
     }
     Tensor output = empty_like(input, {input.size(0), rows});
     pass.output = static_cast<T*>(output.mutable_data_ptr());
-    pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, input.size(1), pass.tiling.lanes});
+    const int64_t plain = pass.tiling.tiles * input.size(1) * pass.tiling.lanes;
+    int64_t few = 0;
     if constexpr (Backend::kReadsPatterns) {
-      pass.panels = panels_by_rows(pass.weight, 1, pass.tiling.lanes, input, kept);
+      if (input.size(0) <= kFewItems) {  // rows by fours read each window of the input once for four of them
+        pass.lookup = prepare_lookup(pass.weight, rows % 4 == 0 ? 4 : 1, input, kept);
+        few = input.size(0) * pass.lookup.plan.stored_columns();
+      } else {
+        pass.panels = panels_by_rows(pass.weight, 1, pass.tiling.lanes, input, kept);
+      }
     }
+    pass.input_tiles = workspace<T>(input, kept, {few > 0 ? few : plain});
     if (input.size(0) > 0) Backend::run(pass, input);
     return output;
   }

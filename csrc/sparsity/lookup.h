@@ -39,10 +39,12 @@ struct LookupPlan {
 template <class T>
 struct LookupMatrix {
   LookupPlan plan;
-  T* values;         // (slices, groups, gates, width)
+  T* values;         // (all groups, gates, width)
   uint8_t* indices;  // likewise: the column within the group's window
-  int32_t* bases;    // (slices, groups): the window's first column over the width
+  int32_t* bases;    // (all groups): the window's first column over the width
   int32_t* counts;   // (slices): the groups in use
+  int64_t* starts;   // (slices): where a slice's groups begin
+  bool ready;        // packed before this call
 };
 
 }  // namespace lsh

@@ -96,6 +96,7 @@ template <class T>
 void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
   constexpr int W = kWidth<T>;
   constexpr int32_t kNone = INT32_MAX;
+  if (out.ready) return;
   const PatternView& p = matrix.pattern;
   const LookupPlan& plan = out.plan;
   const int64_t rows = plan.gates * W;
@@ -114,9 +115,10 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
       values[i] = matrix.packed ? matrix.weight + begin : matrix.weight + row * p.columns;
       column[i] = left[i] > 0 ? columns[i][0] : kNone;
     }
-    T* value = out.values + s * plan.groups() * rows;
-    uint8_t* index = out.indices + s * plan.groups() * rows;
-    int32_t* bases = out.bases + s * plan.groups();
+    out.starts[s] = s * plan.groups();
+    T* value = out.values + out.starts[s] * rows;
+    uint8_t* index = out.indices + out.starts[s] * rows;
+    int32_t* bases = out.bases + out.starts[s];
     int32_t count = 0;
     for (;; ++count, value += rows, index += rows) {
       int32_t nearest = kNone;
@@ -147,10 +149,10 @@ template <class T, int G, int Items>
 static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T* x, T* sums) {
   constexpr int W = kWidth<T>, U = G * Items >= 4 ? 1 : 4 / (G * Items);  // enough sums under way to hide an FMA
   const LookupPlan& plan = matrix.plan;
-  const int64_t stride = plan.stored_columns(), count = matrix.counts[slice];
-  const T* value = matrix.values + slice * plan.groups() * G * W;
-  const uint8_t* index = matrix.indices + slice * plan.groups() * G * W;
-  const int32_t* bases = matrix.bases + slice * plan.groups();
+  const int64_t stride = plan.stored_columns(), count = matrix.counts[slice], start = matrix.starts[slice];
+  const T* value = matrix.values + start * G * W;
+  const uint8_t* index = matrix.indices + start * G * W;
+  const int32_t* bases = matrix.bases + start;
   for (int64_t i = 0; i < Items * G * W; ++i) sums[i] = 0;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t end = begin + kBlock < count ? begin + kBlock : count;

@@ -51,6 +51,7 @@ struct PanelMatrix {
   int32_t* starts;    // (chunks, panels * groups + 1): where a group's entries begin, in fours, within the chunk
   uint8_t* slots;     // (chunks, panels, groups, 4): the row of the chunk that a slot belongs to
   int64_t* bases;     // (chunks): where a chunk's entries begin
+  bool ready;         // packed before this call
 };
 
 // Packs chunks of a matrix by rows, at one SIMD level.

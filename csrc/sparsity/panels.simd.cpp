@@ -43,6 +43,7 @@ static int32_t lay_out_groups(const PanelMatrix<T>& out, int64_t chunk, int64_t 
 
 template <class T>
 void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range chunks) {
+  if (out.ready) return;
   const PatternView& p = matrix.pattern;
   const PanelPlan& plan = out.plan;
   int64_t base = 0;

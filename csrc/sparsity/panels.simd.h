@@ -19,7 +19,7 @@ static inline Range share_chunks(const Worker& worker, const PanelPlan& plan, co
   return share_blocks_by_cost(worker, plan.units, plan.chunk_units, cost, int(plan.gates));
 }
 
-// Packs the chunks [begin, end) of a matrix, rows of the product being rows of the matrix.
+// Packs the chunks [begin, end) of a matrix unless that was done before, rows of the product being rows of the matrix.
 template <class T>
 void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range chunks);
 

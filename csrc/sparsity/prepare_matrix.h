@@ -37,13 +37,28 @@ inline const Tensor& check_operand(const Tensor& tensor, const Tensor& reference
   return tensor;
 }
 
-// A weight, dense (R, C) or packed (N), with its pattern.
+// What kernels keep of a weight between calls: whether a weight is given so.
+enum class Bytes { refused, allowed };
+
+// A weight, dense (R, C) or packed (N), with its pattern; or its bytes.
 template <class T, class Backend>
 SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns,
-                               const Tensor& reference, const char* name, const char* pattern_name, Tensors& kept) {
+                               const Tensor& reference, const char* name, const char* pattern_name, Tensors& kept,
+                               Bytes bytes = Bytes::refused) {
+  SparseMatrix<T> matrix{};
+  matrix.name = name;
+  if constexpr (Backend::kReadsPatterns) {
+    if (bytes == Bytes::allowed && weight.scalar_type() == ScalarType::Byte) {
+      STD_TORCH_CHECK(weight.is_cpu() && reference.is_cpu() && weight.is_contiguous() && weight.dim() == 1, name,
+                      " as bytes must be contiguous, with one dimension, on the CPU");
+      matrix.pattern = Backend::view_rows(pattern, rows, columns, pattern_name);
+      matrix.bytes = static_cast<const char*>(weight.const_data_ptr());
+      matrix.byte_count = weight.size(0);
+      return matrix;
+    }
+  }
   check_operand(weight, reference, name, "input");
   STD_TORCH_CHECK(pattern.device() == reference.device(), pattern_name, " must be on the device of input");
-  SparseMatrix<T> matrix{};
   matrix.pattern = Backend::view(pattern, rows, columns, pattern_name);
   matrix.packed = weight.dim() == 1;
   const int64_t room = matrix.pattern.capacity;

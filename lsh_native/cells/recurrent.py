@@ -12,6 +12,7 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
+from lsh_native.sparsity.packed import FEW, keeps_packed, packed_weight
 
 __all__ = [
     "LayerWeights",
@@ -113,6 +114,20 @@ def contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
+def _packed(cell: Cell, input: Tensor, weights: LayerWeights) -> list[Tensor]:
+    """The weights as bytes, in the forms that a forward pass over this input reads."""
+    (T, B, _), gates = input.shape, len(cell.gates)
+    whole = T * B if T * B <= FEW else (T * B + 15) // 16 * 16  # lanes of the input's product
+    plain = B <= FEW < T * B  # which is of rows alone where a step's items are few
+    matrices = [(weights.weight_ih, weights.pattern_ih, 1 if plain else gates, whole)]
+    for weight, pattern in zip(weights.weight_hh, weights.pattern_hh, strict=True):
+        matrices.append((weight, pattern, gates, B))
+    return [
+        packed_weight(weight.contiguous(), pattern, gates=g, items=items)
+        for weight, pattern, g, items in matrices
+    ]
+
+
 def run(
     cell: Cell,
     input: Tensor,
@@ -151,11 +166,14 @@ def run(
     refuse_forward_mode(
         input, state, weights.weight_ih, *weights.weight_hh, weights.bias_ih, weights.bias_hh
     )
+    weight_ih, *weight_hh = (w.contiguous() for w in (weights.weight_ih, *weights.weight_hh))
+    if keeps_packed():
+        weight_ih, *weight_hh = _packed(cell, input, weights)
     output, final_state, activations, states = calls[cell.name, "forward"](
         input.contiguous(),
         state.contiguous(),
-        weights.weight_ih.contiguous(),
-        [weight.contiguous() for weight in weights.weight_hh],
+        weight_ih,
+        weight_hh,
         weights.pattern_ih,
         list(weights.pattern_hh),
         contiguous(weights.bias_ih),
@@ -163,7 +181,7 @@ def run(
         contiguous(batch_sizes),
         contiguous(hold),
         contiguous(state_scale),
-        dense_gradient,
+        dense_gradient and not keeps_packed(),
     )
     trajectory = Trajectory(
         activations=activations,

@@ -10,6 +10,7 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.sparsity.batching import call_for_each, fold_into_rows
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
+from lsh_native.sparsity.packed import FEW, keeps_packed, packed_weight
 from lsh_native.sparsity.transforms import transformable
 
 __all__ = ["sparse_linear"]
@@ -42,13 +43,23 @@ def sparse_linear(
         RuntimeError: shapes, dtypes, devices or the pattern do not fit, saying which must be what.
     """
     refuse_forward_mode(input, weight, bias)
+    weight = weight.contiguous()
+    if keeps_packed():
+        N = len(input)
+        few = N <= FEW
+        weight = packed_weight(
+            weight,
+            pattern,
+            gates=4 if few and rows % 4 == 0 else 1,
+            items=N if few else (N + 15) // 16 * 16,
+        )
     result: Tensor = _forward(
         input.contiguous(),
-        weight.contiguous(),
+        weight,
         pattern,
         None if bias is None else bias.contiguous(),
         rows,
-        dense_gradient,
+        dense_gradient and not keeps_packed(),
     )
     return result
 

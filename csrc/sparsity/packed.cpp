@@ -1,0 +1,91 @@
+// lsh::pack_weight: what kernels make of a weight before they multiply, and its way back into them.
+#include "sparsity/packed.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/simd_level.h"
+#include "sparsity/cpu_patterns.h"
+#include "sparsity/prepare_lookup.h"
+
+namespace lsh {
+
+LSH_DISPATCH(PackTable, pack_weight)
+
+namespace {
+
+const PackKernels<float>& kernels(float) { return pack_weight_table().float32; }
+const PackKernels<double>& kernels(double) { return pack_weight_table().float64; }
+
+// A tensor with a header and room for the arrays of `matrix`, which are laid out in it.
+template <class T, class Matrix>
+Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, PackedKind kind, const Tensor& like) {
+  constexpr uintptr_t kHeader = kPackedHeader * sizeof(int64_t);
+  Tensor bytes =
+      torch::stable::new_empty(like, {int64_t(kHeader + lay_out(matrix, room, 0))}, ScalarType::Byte);
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.mutable_data_ptr());
+  lay_out(matrix, room, begin + kHeader);
+  int64_t header[kPackedHeader] = {kPackedMark, kind, int64_t(sizeof(T)), from.pattern.non_zeros};
+  static_assert(sizeof(matrix.plan) + (kPackedPlan + 1) * sizeof(int64_t) <= kHeader);
+  header[kPackedPlan] = room;
+  std::memcpy(header + kPackedPlan + 1, &matrix.plan, sizeof(matrix.plan));
+  std::memcpy(reinterpret_cast<void*>(begin), header, kHeader);
+  return bytes;
+}
+
+// Look-up groups take as much room as a slice might need; kept for many calls, they stand close together.
+template <class T>
+Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor& like, Tensors& kept) {
+  const LookupMatrix<T> loose = prepare_lookup(weight, gates, like, kept);
+  kernels(T()).lookup(weight, loose);
+  LookupMatrix<T> tight{loose.plan};
+  const int64_t slices = loose.plan.slices(), places = gates * loose.plan.width;
+  int64_t groups = 0;
+  for (int64_t s = 0; s < slices; ++s) groups += loose.counts[s];
+  Tensor bytes = bytes_for(weight, tight, groups, kLookupKind, like);
+  groups = 0;
+  for (int64_t s = 0; s < slices; ++s) {
+    const int64_t from = loose.starts[s], count = tight.counts[s] = loose.counts[s];
+    tight.starts[s] = groups;
+    std::copy_n(loose.bases + from, count, tight.bases + groups);
+    std::copy_n(loose.values + from * places, count * places, tight.values + groups * places);
+    std::copy_n(loose.indices + from * places, count * places, tight.indices + groups * places);
+    groups += count;
+  }
+  return bytes;
+}
+
+template <class T>
+Tensor pack(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
+  Tensors kept;
+  const auto matrix = prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
+  if (lanes <= kFewItems) return packed_lookup(matrix, gates, weight, kept);
+  PanelMatrix<T> panels{plan_by_rows(matrix, gates, lanes)};
+  Tensor bytes =
+      bytes_for(matrix, panels, panels.plan.entries(matrix.pattern.non_zeros), kPanelKind, weight);
+  kernels(T()).panels(matrix, panels);
+  return bytes;
+}
+
+Tensor pack_weight(Tensor weight, Tensor pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
+  check_floating(weight, "weight");
+  STD_TORCH_CHECK(weight.is_cpu(), "weight must be on the CPU");
+  STD_TORCH_CHECK(rows >= 0 && columns >= 0 && rows < (int64_t(1) << 31) && columns < (int64_t(1) << 31),
+                  "rows and columns must be in [0, 2**31), got ", rows, " and ", columns);
+  STD_TORCH_CHECK(gates >= 1 && gates <= 4 && rows % gates == 0, "gates must be in [1, 4] and divide ", rows,
+                  " rows, got ", gates);
+  STD_TORCH_CHECK(lanes >= 1, "lanes must be at least 1, got ", lanes);
+  const auto run = weight.scalar_type() == ScalarType::Float ? &pack<float> : &pack<double>;
+  return run(weight, pattern, rows, columns, gates, lanes);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) {
+  m.def("pack_weight(Tensor weight, Tensor pattern, int rows, int columns, int gates, int lanes) -> Tensor");
+}
+STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) { m.impl("pack_weight", TORCH_BOX(&pack_weight)); }
+
+}  // namespace lsh

@@ -1,0 +1,87 @@
+"""Weights packed once for many calls, while the caller promises that they stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lsh_native import native as native  # registers the operators
+
+__all__ = ["FEW", "keep_packed", "keeps_packed", "packed_weight"]
+
+FEW = 7
+"""Items up to which a product looks its operand up in registers; from 8 on, they are lanes."""
+
+_WIDEST = 32  # lanes that a product takes at once
+
+_kept: ContextVar[WeakTensorKeyDictionary | None] = ContextVar("kept_packed", default=None)
+
+
+@contextmanager
+def keep_packed() -> Iterator[None]:
+    """Within it, calls without gradients pack each weight for the CPU's kernels only once.
+
+    What a kernel makes of a weight before it multiplies takes as long as a few steps of a sequence,
+    and is made anew with every call, as weights change with every step of training. Where they do
+    not, as in evaluation and generation, one call can serve all that follow.
+
+    The caller promises that weights and masks stay as they are. What torch's version counters tell
+    of is noticed none the less and packed again; a change through `.data` is not.
+
+    Example:
+        >>> from lsh_native.nn import SparseLSTM
+        >>> layer, x = SparseLSTM(8, 16, density=0.25), torch.zeros(5, 1, 8)
+        >>> with torch.no_grad(), keep_packed():
+        ...     outputs = [layer(x)[0] for _ in range(3)]
+    """
+    token = _kept.set(WeakTensorKeyDictionary())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def keeps_packed() -> bool:
+    """Whether weights are to be packed once: inside `keep_packed`, without gradients."""
+    compiling = torch.compiler.is_compiling()
+    return not (compiling or torch.is_grad_enabled()) and _kept.get() is not None
+
+
+def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) -> Tensor:
+    """A weight in the form that a forward operator should be given it where `keeps_packed`.
+
+    Args:
+        weight: (R, C) dense, or packed values in the pattern's row order.
+        pattern: of the weight.
+        gates: rows of a unit.
+        items: vectors that the weight is multiplied with at a time.
+
+    Returns:
+        Bytes that stand for the weight, made once; the weight itself off the CPU, and where torch
+        does not count its versions.
+    """
+    kept = _kept.get()
+    if kept is None or items == 0 or weight.device.type != "cpu":
+        return weight
+    if weight.is_inference() or pattern.is_inference():
+        return weight
+    lanes = items if items <= FEW else min((items + 3) // 4 * 4, _WIDEST)
+    state = (weight._version, weight.data_ptr(), pattern._version, pattern.data_ptr())
+    forms = kept.setdefault(weight, {})
+    known, packed = forms.get((gates, lanes), (None, weight))
+    if known != state:
+        rows, columns = pattern[2:4].tolist()
+        packed = torch.ops.lsh.pack_weight.default(weight, pattern, rows, columns, gates, lanes)
+        forms[gates, lanes] = state, packed
+    return packed
+
+
+@torch.library.register_fake("lsh::pack_weight")
+def _(weight: Tensor, pattern: Tensor, rows: int, columns: int, gates: int, lanes: int) -> Tensor:
+    size = torch.library.get_ctx().new_dynamic_size()
+    return weight.new_empty(size, dtype=torch.uint8)
