@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
-from bench.harness import Case, compare
+from bench.harness import Case, Missing, compare
 from bench.machine import Machine
 from bench.record import RESULTS, Row, record, table, write
 
@@ -33,14 +34,26 @@ def modules(names: Sequence[str], root: Path = ROOT) -> list[str]:
     return [module for module in found if not names or any(name in module for name in names)]
 
 
-def run(names: Sequence[str], *, short: bool, repeats: int) -> Iterator[Row]:
+def _load(module: str) -> ModuleType:
+    folder, name = module.split("/")
+    return importlib.import_module(f"bench.{folder}.bench_{name}")
+
+
+def missing(names: Sequence[str]) -> list[Missing]:
+    """The goals of the benchmarks that nothing measures yet."""
+    found = (getattr(_load(module), "missing", list) for module in modules(names))
+    return [each for of_module in found for each in of_module()]
+
+
+def run(
+    names: Sequence[str], *, short: bool, repeats: int, most_threads: int | None = None
+) -> Iterator[Row]:
     """Measure the cases of the benchmarks one by one, each in `repeats` rounds."""
     for module in modules(names):
-        folder, name = module.split("/")
-        cases: Callable[[bool], Iterable[Case]] = importlib.import_module(
-            f"bench.{folder}.bench_{name}"
-        ).cases
+        cases: Callable[[bool], Iterable[Case]] = _load(module).cases
         for case in cases(short):
+            if most_threads is not None and case.threads > most_threads:
+                continue
             try:
                 comparison = compare(
                     case.name,
@@ -72,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeats", type=int, metavar="N", help=f"rounds; {REPEATS}, or {SHORT_REPEATS} if short"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--threads", type=int, help="leave out cases with more threads than this")
     options = parser.parse_args(arguments)
     try:
         chosen = modules(options.names)
@@ -84,14 +98,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = Machine.measure()
     rows = []
     repeats = options.repeats or (SHORT_REPEATS if options.short else REPEATS)
-    for row in run(options.names, short=options.short, repeats=repeats):
+    for row in run(
+        options.names, short=options.short, repeats=repeats, most_threads=options.threads
+    ):
         print(f"{row.module}: {row.comparison.name}", file=sys.stderr, flush=True)
         rows.append(row)
-    print(table(rows, machine.peak))
+    absent = [] if options.short else missing(options.names)
+    print(table(rows, machine.peak, absent))
 
     output = options.output or (None if options.short else _default_output(options.names))
     if output is not None:
-        write(record(rows, machine, short=options.short), output)
+        write(record(rows, machine, short=options.short, missing=absent), output)
         print(f"\nwritten to {output}")
     return 0
 

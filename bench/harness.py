@@ -111,6 +111,19 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A goal that nothing measures yet: it stands in the table all the same.
+
+    A module `bench/<folder>/bench_<name>.py` may define `missing() -> Iterable[Missing]`.
+    """
+
+    name: str
+    peer: str
+    goal: Goal
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """Seconds a call of one function, by clock."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.harness import Case, Comparison, Goal, Work
+from bench.harness import Case, Comparison, Goal, Missing, Work
 from bench.machine import Machine, Peak
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,13 +68,16 @@ class Row:
         return least / cores / self.comparison.ours.seconds[clock].median
 
 
-def record(rows: Iterable[Row], machine: Machine, *, short: bool) -> dict[str, object]:
+def record(
+    rows: Iterable[Row], machine: Machine, *, short: bool, missing: Iterable[Missing] = ()
+) -> dict[str, object]:
     """A run as plain values for JSON: machine, versions, shapes, medians, spreads and goals."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "short": short,
         "machine": asdict(machine),
         "cases": [_case_record(row, machine.peak) for row in rows],
+        "missing": [asdict(each) for each in missing],
     }
 
 
@@ -84,13 +87,17 @@ def write(run: dict[str, object], path: Path) -> None:
     path.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def table(rows: Iterable[Row], peak: Peak) -> str:
+def table(rows: Iterable[Row], peak: Peak, missing: Iterable[Missing] = ()) -> str:
     """A run as a Markdown table, one line a case and peer; ratios are peer / ours.
 
     "At peak" is what the ratio would be if ours did its work at the measured peak: the most that
     there is to win, unless the work itself becomes less.
     """
     lines = [_HEADER, *(line for row in rows for line in _lines(row, peak))]
+    lines += [
+        (m.name, "", m.peer, *_goal_texts(m.goal), "not measured", m.why, "", "", "")
+        for m in missing
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     texts = [_line(line, widths) for line in lines]
     return "\n".join([texts[0], _line(["-" * width for width in widths], widths), *texts[1:]])
@@ -138,14 +145,18 @@ def _lines(row: Row, peak: Peak) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for peer in comparison.peers:
         ratio, goal = comparison.ratio(peer), row.goals.get(peer)
-        must = f"{goal.must:g}" if goal else ""
-        aim = f"{goal.aim:g}" if goal and goal.aim is not None else ""
+        must, aim = _goal_texts(goal)
         spread = f"{ratio.lower:.2f} to {ratio.upper:.2f}"
         measured = f"{ratio.median:.2f}"
         at_peak = "" if fraction is None else f"{ratio.median / fraction:.2f}"
         how_far = reached(ratio.median, goal)
         lines.append((*start, peer, must, aim, measured, spread, how_far, of_peak, at_peak))
     return lines
+
+
+def _goal_texts(goal: Goal | None) -> tuple[str, str]:
+    must = f"{goal.must:g}" if goal else ""
+    return must, f"{goal.aim:g}" if goal and goal.aim is not None else ""
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -246,7 +246,10 @@ def on_fake_device(arguments: tuple[Any, ...], device: str) -> Any:
     return tree_map(convert, arguments)
 
 
-@every_operator
+@pytest.mark.parametrize(
+    "name",
+    [name for name in REGISTERED if name != "pack_weight"],  # as long as its numbers make it
+)
 @pytest.mark.parametrize("where", ["cpu", "cuda"])
 def test_fakes_tell_shapes_dtypes_and_device(name: str, where: str) -> None:
     for arguments in samples(name, gradients=False):

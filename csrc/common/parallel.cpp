@@ -54,7 +54,9 @@ Range share_by_cost(const Worker& worker, int64_t total, const int32_t* cost, in
 
 Range share_blocks_by_cost(const Worker& worker, int64_t total, int64_t block, const int32_t* cost, int groups) {
   const Range items = share_by_cost(worker, total, cost, groups);
-  const auto nearest = [&](int64_t item) { return item == total ? (total + block - 1) / block : (item + block / 2) / block; };
+  const auto nearest = [&](int64_t item) {
+    return item == total ? (total + block - 1) / block : (item + block / 2) / block;
+  };
   return {nearest(items.begin), nearest(items.end)};
 }
 

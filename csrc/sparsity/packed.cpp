@@ -19,12 +19,13 @@ namespace {
 const PackKernels<float>& kernels(float) { return pack_weight_table().float32; }
 const PackKernels<double>& kernels(double) { return pack_weight_table().float64; }
 
-// A tensor with a header and room for the arrays of `matrix`, which are laid out in it.
+// A tensor with a header and room for the arrays of `matrix`, which are laid out in it. Zeros, so that no byte of it is
+// left to chance.
 template <class T, class Matrix>
 Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, PackedKind kind, const Tensor& like) {
   constexpr uintptr_t kHeader = kPackedHeader * sizeof(int64_t);
   Tensor bytes =
-      torch::stable::new_empty(like, {int64_t(kHeader + lay_out(matrix, room, 0))}, ScalarType::Byte);
+      torch::stable::new_zeros(like, {int64_t(kHeader + lay_out(matrix, room, 0))}, ScalarType::Byte);
   const auto begin = reinterpret_cast<uintptr_t>(bytes.mutable_data_ptr());
   lay_out(matrix, room, begin + kHeader);
   int64_t header[kPackedHeader] = {kPackedMark, kind, int64_t(sizeof(T)), from.pattern.non_zeros};

