@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lsh_native.data.batches import IGNORED, evaluation_columns, windows
+from lsh_native.sparsity.packed import PackedWeights
 
 
 @torch.no_grad()
@@ -36,15 +37,16 @@ def evaluate(model: nn.Module, tokens: Tensor, *, batch_size: int, window: int) 
     model.eval()
     try:
         state = None
-        for piece in windows(text, min(window, len(text) - 1)):
-            logits, state = model(piece.input, state)
-            losses = cross_entropy(
-                logits.flatten(0, 1),
-                piece.target.flatten(),
-                ignore_index=IGNORED,
-                reduction="none",
-            )
-            total += losses.sum(dtype=torch.float64)
+        with PackedWeights():
+            for piece in windows(text, min(window, len(text) - 1)):
+                logits, state = model(piece.input, state)
+                losses = cross_entropy(
+                    logits.flatten(0, 1),
+                    piece.target.flatten(),
+                    ignore_index=IGNORED,
+                    reduction="none",
+                )
+                total += losses.sum(dtype=torch.float64)
     finally:
         model.train(training)
     return total.item() / (len(tokens) - 1)
