@@ -46,13 +46,18 @@ def missing(names: Sequence[str]) -> list[Missing]:
 
 
 def run(
-    names: Sequence[str], *, short: bool, repeats: int, most_threads: int | None = None
+    names: Sequence[str],
+    *,
+    short: bool,
+    repeats: int,
+    most_threads: int | None = None,
+    holding: str = "",
 ) -> Iterator[Row]:
     """Measure the cases of the benchmarks one by one, each in `repeats` rounds."""
     for module in modules(names):
         cases: Callable[[bool], Iterable[Case]] = _load(module).cases
         for case in cases(short):
-            if most_threads is not None and case.threads > most_threads:
+            if holding not in case.name or case.threads > (most_threads or case.threads):
                 continue
             try:
                 comparison = compare(
@@ -85,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeats", type=int, metavar="N", help=f"rounds; {REPEATS}, or {SHORT_REPEATS} if short"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--cases", default="", metavar="TEXT", help="only those named with TEXT")
     parser.add_argument("--threads", type=int, help="leave out cases with more threads than this")
     options = parser.parse_args(arguments)
     try:
@@ -99,7 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = []
     repeats = options.repeats or (SHORT_REPEATS if options.short else REPEATS)
     for row in run(
-        options.names, short=options.short, repeats=repeats, most_threads=options.threads
+        options.names,
+        short=options.short,
+        repeats=repeats,
+        most_threads=options.threads,
+        holding=options.cases,
     ):
         print(f"{row.module}: {row.comparison.name}", file=sys.stderr, flush=True)
         rows.append(row)
