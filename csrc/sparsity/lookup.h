@@ -15,9 +15,9 @@
 
 namespace lsh {
 
-constexpr int64_t kFewItems = 7;           // from eight on, lanes are batch items (panels.h)
-constexpr uint8_t kNothing = 0x80;         // the index of a row that skips the group
-constexpr int64_t kWidestWindow = 0x80;    // columns; what an index can say beside that
+constexpr int64_t kFewItems = 7;         // from eight on, lanes are batch items (panels.h)
+constexpr uint8_t kNothing = 0x80;       // the index of a row that skips the group
+constexpr int64_t kWidestWindow = 0x80;  // columns; what an index can say beside that
 
 // Units of G rows each, as in PanelPlan.
 struct LookupPlan {

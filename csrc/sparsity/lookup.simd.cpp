@@ -73,8 +73,7 @@ LSH_INLINE Index read_index(const uint8_t* index, T) {
 }
 
 template <class T>
-LSH_INLINE void add_products(const Window<T>& x, Index index, Vector<T, kWidth<T>> values,
-                             Vector<T, kWidth<T>>& sum) {
+LSH_INLINE void add_products(const Window<T>& x, Index index, Vector<T, kWidth<T>> values, Vector<T, kWidth<T>>& sum) {
   Vector<T, kWidth<T>> found;
   for (int i = 0; i < kWidth<T>; ++i) found[i] = index[i] & kNothing ? T(0) : x.x[index[i]];
   sum += values * found;
@@ -221,8 +220,8 @@ void multiply_slice(const LookupMatrix<T>& matrix, int64_t slice, const T* x, in
   }
 }
 
-#define LSH_INSTANTIATE(T)                                                                \
-  template void pack_slices<T>(const SparseMatrix<T>&, const LookupMatrix<T>&, Range);    \
+#define LSH_INSTANTIATE(T)                                                             \
+  template void pack_slices<T>(const SparseMatrix<T>&, const LookupMatrix<T>&, Range); \
   template void multiply_slice<T>(const LookupMatrix<T>&, int64_t, const T*, int64_t, T*);
 LSH_INSTANTIATE(float)
 LSH_INSTANTIATE(double)

@@ -5,8 +5,8 @@
 
 namespace lsh {
 
-// The weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N), in row order; or, where it
-// stays as it is for many calls, as the bytes that lsh::pack_weight made of it (packed.h).
+// The weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N), in row order; or, where
+// it stays as it is for many calls, as the bytes that lsh::pack_weight made of it (packed.h).
 template <class T>
 struct SparseMatrix {
   PatternView pattern;

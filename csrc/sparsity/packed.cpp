@@ -24,8 +24,7 @@ const PackKernels<double>& kernels(double) { return pack_weight_table().float64;
 template <class T, class Matrix>
 Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, PackedKind kind, const Tensor& like) {
   constexpr uintptr_t kHeader = kPackedHeader * sizeof(int64_t);
-  Tensor bytes =
-      torch::stable::new_zeros(like, {int64_t(kHeader + lay_out(matrix, room, 0))}, ScalarType::Byte);
+  Tensor bytes = torch::stable::new_zeros(like, {int64_t(kHeader + lay_out(matrix, room, 0))}, ScalarType::Byte);
   const auto begin = reinterpret_cast<uintptr_t>(bytes.mutable_data_ptr());
   lay_out(matrix, room, begin + kHeader);
   int64_t header[kPackedHeader] = {kPackedMark, kind, int64_t(sizeof(T)), from.pattern.non_zeros};
@@ -64,8 +63,7 @@ Tensor pack(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t c
   const auto matrix = prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
   if (lanes <= kFewItems) return packed_lookup(matrix, gates, weight, kept);
   PanelMatrix<T> panels{plan_by_rows(matrix, gates, lanes)};
-  Tensor bytes =
-      bytes_for(matrix, panels, panels.plan.entries(matrix.pattern.non_zeros), kPanelKind, weight);
+  Tensor bytes = bytes_for(matrix, panels, panels.plan.entries(matrix.pattern.non_zeros), kPanelKind, weight);
   kernels(T()).panels(matrix, panels);
   return bytes;
 }
