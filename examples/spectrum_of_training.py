@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
 
     corpus = generate_corpus(train_tokens=40_000)
-    recipe = Recipe(hidden_size=64, num_layers=1, epochs=options.epochs)
+    recipe = Recipe(model={"hidden_size": 64, "num_layers": 1}, epochs=options.epochs)
     untrained = draw_model(recipe, len(corpus.vocabulary), seed=0)
     model = draw_model(recipe, len(corpus.vocabulary), seed=0)
     trainer = Trainer(model, corpus, recipe, seed=0)

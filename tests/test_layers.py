@@ -17,7 +17,7 @@ LAYERS = (
     ("sparsity",),
     ("cells",),
     ("nn",),
-    ("data", "pruning", "lyapunov"),
+    ("data", "models", "pruning", "lyapunov"),
     ("training",),
     ("search",),
     ("report",),

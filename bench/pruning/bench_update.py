@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.harness import Case, Goal
-from lsh_native.nn import LanguageModel
+from lsh_native.models import StackedLSTM
 from lsh_native.pruning import method
 from lsh_native.sparsity.topology import Topology
 
@@ -47,7 +47,7 @@ def cases(short: bool) -> Iterator[Case]:
     shape = {"V": vocabulary, "H": hidden, "density": DENSITY, "fraction": FRACTION}
     training = _training_step(dense, vocabulary)
     yield _masks(copy.deepcopy(dense), training, shape, goals={} if short else MASKS)
-    sparse = LanguageModel(vocabulary, hidden, hidden, 2)
+    sparse = StackedLSTM(embedding_size=hidden, hidden_size=hidden).build(vocabulary, torch.float32)
     topology, optimizer = _topology(sparse)
     yield Case(
         name="update of masks and patterns",

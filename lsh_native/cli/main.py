@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lsh_native.cli.doctor import doctor
 from lsh_native.cli.evidence import evidence
 from lsh_native.cli.export import export
+from lsh_native.cli.parser import make_parser
 from lsh_native.cli.report import report
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import search
@@ -21,7 +22,7 @@ from lsh_native.cli.status import status
 from lsh_native.cli.train import train
 from lsh_native.search.errors import StoreError, StudyError
 
-__all__ = ["main", "subcommand_parser"]
+__all__ = ["main"]
 
 SUBCOMMANDS: dict[str, Callable[..., None]] = {
     "search": search,
@@ -37,17 +38,6 @@ SUBCOMMANDS: dict[str, Callable[..., None]] = {
 
 # What a user can cause; anything else is a fault of the program and keeps its traceback.
 _EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, StoreError, StudyError)
-
-
-def subcommand_parser(name: str) -> ArgumentParser:
-    """The parser of one subcommand, from the signature and docstring of its function."""
-    function = SUBCOMMANDS[name]
-    summary = (function.__doc__ or "").partition("\n")[0]
-    parser = ArgumentParser(parser_mode="toml", description=summary, exit_on_error=False)
-    parser.add_function_arguments(function, as_group=False, as_positional=True)
-    if name in ("search", "train"):
-        parser.add_argument("--config", action="config", help="a TOML file with these options")
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Lyapunov-spectrum-based hyperpruning (LSH) of recurrent language models.",
     )
     commands = parser.add_subcommands()
-    for name in SUBCOMMANDS:
-        sub = subcommand_parser(name)
+    for name, function in SUBCOMMANDS.items():
+        sub = make_parser(function)
         commands.add_subcommand(name, sub, help=sub.description)
     try:
         parsed = parser.parse_args(arguments)

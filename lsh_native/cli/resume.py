@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lsh_native.cli.parser import make_parser
 from lsh_native.cli.search import CONFIGURATION, STORE, search
 from lsh_native.cli.setup import RunningSettings
 from lsh_native.search.errors import StudyError
@@ -30,13 +31,11 @@ def resume(
         running: where trials run and what they may spend; what is not said is as it was when the
             search was begun, but for what it may spend.
     """
-    from lsh_native.cli.main import subcommand_parser
-
     if not (study / STORE).exists() or not (study / CONFIGURATION).exists():
         raise StudyError(
             f"{study} must hold {STORE} and {CONFIGURATION} of a search, found no such study"
         )
-    parser = subcommand_parser("search")
+    parser = make_parser(search)
     parsed = parser.parse_object(json.loads((study / CONFIGURATION).read_text(encoding="utf-8")))
     options = {
         name: value for name, value in vars(parser.instantiate(parsed)).items() if name != "config"

@@ -159,6 +159,7 @@ def _keep_options(options: dict[str, Any], path: Path) -> None:
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in options.items()
     }
+    plain["recipe"] = options["recipe"].to_dict()
     del plain["output"], plain["evidence"]
     plain |= {"data": options["data"] and str(options["data"].resolve())}
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")

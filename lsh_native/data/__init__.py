@@ -3,7 +3,14 @@
 Beside text there are labelled images, `Images`, for networks that read them row by row.
 """
 
-from lsh_native.data.batches import IGNORED, Window, columns, evaluation_columns, windows
+from lsh_native.data.batches import (
+    IGNORED,
+    Window,
+    columns,
+    evaluation_columns,
+    random_windows,
+    windows,
+)
 from lsh_native.data.corpus import Corpus
 from lsh_native.data.folder import CorpusError, read_corpus
 from lsh_native.data.generated import agreement_source, generate_corpus
@@ -35,6 +42,7 @@ __all__ = [
     "digits",
     "evaluation_columns",
     "generate_corpus",
+    "random_windows",
     "read_corpus",
     "read_idx",
     "read_images",

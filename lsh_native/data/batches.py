@@ -15,12 +15,21 @@ at the top of each; one column is the text read from beginning to end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 # the target that torch.nn.functional.cross_entropy passes over by default
 IGNORED = -100
+
+HALVED = 0.05
+"""Share of windows of random length that are half as long as the others."""
+
+MEAN_LENGTH = 1 - HALVED / 2
+"""Mean of their lengths before they are stretched, as a share of the length asked for."""
+
+_SHORTEST = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +137,47 @@ def windows(columns: Tensor, length: int) -> tuple[Window, ...]:
     return tuple(
         Window(input=read[start : start + length], target=follow[start : start + length])
         for start in range(0, len(read), length)
+    )
+
+
+def random_windows(
+    columns: Tensor, count: int, length: int, spread: float, generator: torch.Generator
+) -> tuple[Window, ...]:
+    """Cut columns into a number of windows of random lengths.
+
+    Lengths are normal about `length`, or about half of it for one window in twenty, and at least
+    5. Then all are stretched by one factor close to 1, so that every cut has the same number of
+    windows, which schedules that count steps rely on.
+
+    Args:
+        columns: int64 (T, B), from `columns`.
+        count: number of windows, at most T - 1.
+        length: rows of most windows in the mean.
+        spread: standard deviation of the lengths.
+        generator: where the random numbers come from, on the CPU.
+
+    Returns:
+        The windows in order, views of ``columns``.
+
+    Raises:
+        ValueError: if there are fewer than ``count`` rows to predict.
+
+    Source: Merity, Keskar & Socher, "Regularizing and optimizing LSTM language models", 2018,
+    section 4.1.
+    """
+    targets = len(columns) - 1
+    if not 1 <= count <= targets:
+        raise ValueError(f"count must be in [1, {targets}] for {len(columns)} rows, got {count}")
+    halved = torch.rand(count, generator=generator, dtype=torch.float64) < HALVED
+    noise = spread * torch.randn(count, generator=generator, dtype=torch.float64)
+    lengths = (torch.where(halved, length / 2, float(length)) + noise).clamp(min=_SHORTEST)
+    # whole rows of which every window has one at least
+    ends = (lengths.cumsum(0) * ((targets - count) / lengths.sum())).round().long()
+    ends += torch.arange(1, count + 1)
+    read, follow = columns[:-1], columns[1:]
+    return tuple(
+        Window(input=read[start:end], target=follow[start:end])
+        for start, end in pairwise([0, *ends.tolist()])
     )
 
 

@@ -2,24 +2,32 @@
 
 from lsh_native.nn.compact import CompactRecurrent, compact
 from lsh_native.nn.dense_rhn import DenseRHN
+from lsh_native.nn.dropout import LockedDropout, locked_dropout, word_dropout
 from lsh_native.nn.embedding import SparseEmbedding
 from lsh_native.nn.feedback import FeedbackRNN
 from lsh_native.nn.gru import SparseGRU
-from lsh_native.nn.language_model import LanguageModel
+from lsh_native.nn.language_model import Encoding, LanguageModel
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
 from lsh_native.nn.lstm import SparseLSTM
+from lsh_native.nn.lstm_stack import LSTMStack
+from lsh_native.nn.mixture import MixtureOfSoftmaxes
 from lsh_native.nn.rhn import SparseRHN, from_highways, from_variables
 from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
+from lsh_native.nn.token_losses import mean_loss, token_losses
 
 __all__ = [
     "CompactRecurrent",
     "DenseRHN",
+    "Encoding",
     "FeedbackRNN",
+    "LSTMStack",
     "LanguageModel",
     "LayerTangent",
+    "LockedDropout",
+    "MixtureOfSoftmaxes",
     "SparseEmbedding",
     "SparseGRU",
     "SparseLSTM",
@@ -31,7 +39,11 @@ __all__ = [
     "from_highways",
     "from_variables",
     "load_csr_",
+    "locked_dropout",
     "masks_in",
+    "mean_loss",
     "stored_bytes",
     "to_csr",
+    "token_losses",
+    "word_dropout",
 ]

@@ -12,6 +12,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lsh_native.cells import Cell, LayerWeights, Run, run
+from lsh_native.nn.dropout import locked_dropout
 from lsh_native.nn.dtypes import kernel_dtype, result_dtype
 from lsh_native.nn.operands import State, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
@@ -30,11 +31,6 @@ class LayerNames:
     bias_ih: str | None = None
     bias_hh: tuple[str, ...] = ()
     reverse: bool = False
-
-
-def _locked(x: Tensor, probability: float) -> Tensor:
-    """Dropout whose mask is the same in all steps of a sequence (T, B, C)."""
-    return x * dropout(torch.ones_like(x[0]), probability)
 
 
 class SparseRecurrent(SparseModule):
@@ -157,10 +153,10 @@ class SparseRecurrent(SparseModule):
     ) -> tuple[Tensor, list[Tensor]]:
         """Output (T, B, …) and final states, each (L, B, H), of a time-major input."""
         if self.training and self.input_dropout > 0:
-            x = _locked(x, self.input_dropout)
+            x = locked_dropout(x, self.input_dropout)
         output, final = self._run_layers(x, state, sizes)
         if self.training and self.output_dropout > 0:
-            output = _locked(output, self.output_dropout)
+            output = locked_dropout(output, self.output_dropout)
         return output, final
 
     def _run_layers(

@@ -108,15 +108,18 @@ class SparseRHN(RecurrentDynamics):
     def reset_parameters(self) -> None:
         """Draws weights uniformly from ±1/√H and sets biases as the constructor says."""
         bound = 1 / math.sqrt(self.hidden_size)
+        for name in self.maskable:
+            nn.init.uniform_(self._weight(name), -bound, bound)
+        self.reset_biases()
+
+    def reset_biases(self) -> None:
+        """Sets biases as the constructor says."""
         starts = {"h": 0.0, "t": self.transform_bias, "c": -self.transform_bias}
         with torch.no_grad():
-            for name, parameter in self.named_parameters(recurse=False):
-                if name in self.maskable:
-                    nn.init.uniform_(parameter, -bound, bound)
-                else:
-                    for gate, part in zip(
-                        self.cell.gates, parameter.chunk(len(self.cell.gates)), strict=True
-                    ):
+            for [names] in self._layers:
+                for name in names.bias_hh:
+                    parts = self._weight(name).chunk(len(self.cell.gates))
+                    for gate, part in zip(self.cell.gates, parts, strict=True):
                         part.fill_(starts[gate])
 
     def extra_repr(self) -> str:

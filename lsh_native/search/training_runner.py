@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,7 +206,7 @@ class TrainingRunner:
         """The recipe of a trial: what its candidate does not say is the study's."""
         values = {} if trial.candidate is None else trial.candidate.to_dict()
         changes: dict[str, Any] = {name: values[name] for name in RECIPE if name in values}
-        return replace(self.recipe, **changes)
+        return self.recipe.changed(**changes)
 
     def best(self, trial: Trial) -> Snapshot:
         """The model of the trial's best epoch by validation loss.

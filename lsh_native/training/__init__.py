@@ -10,7 +10,12 @@ from lsh_native.training.evaluate import evaluate, perplexity
 from lsh_native.training.model import SavedModel, draw_model, load_model, save_model
 from lsh_native.training.optim import AveragedSGD, averaged_parameters
 from lsh_native.training.recipe import Recipe
-from lsh_native.training.result import DivergedError, EpochResult, Snapshot
+from lsh_native.training.result import (
+    DivergedError,
+    EpochResult,
+    MemoryExhaustedError,
+    Snapshot,
+)
 from lsh_native.training.trainer import Trainer
 
 __all__ = [
@@ -18,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "DivergedError",
     "EpochResult",
+    "MemoryExhaustedError",
     "Recipe",
     "SavedModel",
     "Snapshot",

@@ -1,12 +1,14 @@
 """How well a model predicts a text: mean negative log-likelihood per token, and perplexity."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lsh_native.data.batches import IGNORED, evaluation_columns, windows
+from lsh_native.data.batches import IGNORED, Window, evaluation_columns, windows
+from lsh_native.nn import LanguageModel, token_losses
 from lsh_native.sparsity.packed import PackedWeights
 
 
@@ -39,17 +41,22 @@ def evaluate(model: nn.Module, tokens: Tensor, *, batch_size: int, window: int) 
         state = None
         with PackedWeights():
             for piece in windows(text, min(window, len(text) - 1)):
-                logits, state = model(piece.input, state)
-                losses = cross_entropy(
-                    logits.flatten(0, 1),
-                    piece.target.flatten(),
-                    ignore_index=IGNORED,
-                    reduction="none",
-                )
+                losses, state = _losses(model, piece, state)
                 total += losses.sum(dtype=torch.float64)
     finally:
         model.train(training)
     return total.item() / (len(tokens) - 1)
+
+
+def _losses(model: nn.Module, piece: Window, state: Any) -> tuple[Tensor, Any]:
+    """The loss of each token of a window, and the state after it."""
+    target = piece.target.flatten()
+    if isinstance(model, LanguageModel):
+        encoding = model.encode(piece.input, state)
+        return token_losses(model.decoder, encoding.hidden.flatten(0, 1), target), encoding.state
+    logits, state = model(piece.input, state)
+    losses = cross_entropy(logits.flatten(0, 1), target, ignore_index=IGNORED, reduction="none")
+    return losses, state
 
 
 def perplexity(loss: float) -> float:

@@ -38,16 +38,7 @@ class SavedModel:
 def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageModel:
     """Make an untrained dense model on the CPU; the same seed gives the same weights."""
     with RandomStream(seed, torch.device("cpu")):
-        return LanguageModel(
-            vocabulary_size,
-            recipe.embedding_size,
-            recipe.hidden_size,
-            recipe.num_layers,
-            dropout=recipe.dropout,
-            tied=recipe.tied,
-            init_range=recipe.init_range,
-            dtype=recipe.torch_dtype,
-        )
+        return recipe.model.build(vocabulary_size, recipe.torch_dtype)
 
 
 def save_model(

@@ -12,7 +12,7 @@ S. Liu et al., "Selfish Sparse RNN Training", 2021.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import overload
 
@@ -93,17 +93,17 @@ class AveragedSGD(torch.optim.Optimizer):
 
 
 @contextmanager
-def averaged_parameters(optimizer: AveragedSGD) -> Iterator[None]:
+def averaged_parameters(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Show the parameters at their means inside the block, and exactly as they were after it.
 
     A weight whose average has not seen a step yet keeps its own value, so before averaging has
-    started nothing changes.
+    started, and with an optimizer that does not average, nothing changes.
     """
     own: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.no_grad():
             for weight, state in optimizer.state.items():
-                if state:
+                if "mean" in state:
                     own.append((weight, weight.clone()))
                     weight.copy_(torch.where(state["age"] > 0, state["mean"], weight))
         yield
@@ -113,20 +113,27 @@ def averaged_parameters(optimizer: AveragedSGD) -> Iterator[None]:
                 weight.copy_(value)
 
 
-def clip_gradients_(parameters: Iterable[Tensor], limit: float) -> float:
+def clip_gradients_(
+    weights: Mapping[str, Tensor], limit: float, masks: Mapping[str, Tensor] | None = None
+) -> float:
     """Scale the gradients down together so that their global norm is at most `limit`.
 
     Args:
-        parameters: Tensors whose `grad` is changed in place; those without one do not count.
+        weights: Tensors by name whose `grad` is changed in place; those without one do not count.
         limit: Largest Euclidean norm of all gradients as one vector.
+        masks: Of some weights; what they leave out is scaled, but does not count.
 
     Returns:
         The norm before scaling; not finite, and the gradients useless, if a gradient is not finite.
     """
-    gradients = [weight.grad for weight in parameters if weight.grad is not None]
-    norm = nn.utils.get_total_norm(gradients).item()
+    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    counted = [
+        gradient if masks is None or name not in masks else gradient * masks[name]
+        for name, gradient in gradients.items()
+    ]
+    norm = nn.utils.get_total_norm(counted).item()
     if norm > limit:
-        for gradient in gradients:
+        for gradient in gradients.values():
             gradient.mul_(limit / norm)
     return norm
 
@@ -144,3 +151,15 @@ def averaging_is_due(losses: Sequence[float], nonmono: int | None) -> bool:
     if nonmono is None or len(losses) < nonmono + 2:
         return False
     return losses[-1] > min(losses[: -1 - nonmono])
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Make the optimizer that a recipe names: `sgd`, `adam` or `adamw`."""
+    makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "sgd": AveragedSGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    return makers[name](parameters, lr=lr, weight_decay=weight_decay)

@@ -3,15 +3,18 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lsh_native.data.batches import Window, columns, windows
+from lsh_native.data.batches import Window, columns, random_windows, windows
 from lsh_native.data.corpus import Corpus
+from lsh_native.nn import LanguageModel, SparseModule, mean_loss
 from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -22,10 +25,16 @@ from lsh_native.training.optim import (
     averaged_parameters,
     averaging_is_due,
     clip_gradients_,
+    make_optimizer,
 )
 from lsh_native.training.random_stream import RandomStream
 from lsh_native.training.recipe import Recipe
-from lsh_native.training.result import DivergedError, EpochResult, Snapshot
+from lsh_native.training.result import (
+    DivergedError,
+    EpochResult,
+    MemoryExhaustedError,
+    Snapshot,
+)
 
 
 @dataclass(kw_only=True)
@@ -41,7 +50,7 @@ class _Progress:
 class Trainer:
     """Trains a model in place, an epoch at a time.
 
-    A step is: the mean loss per token of one window, its gradient, clipping, `optimizer.step()`,
+    A step is: the loss of one window, its gradient, clipping, `optimizer.step()`,
     `topology.step(optimizer)`. An epoch starts from a zero state and ends with an evaluation on the
     validation text, after which averaging may start. It leaves the model as it was evaluated, so
     that is what a checkpoint or a spectrum sees. A topology that changes once per epoch therefore
@@ -51,8 +60,9 @@ class Trainer:
     step the global generators stand where the caller left them.
 
     Args:
-        model: Maps tokens (T, B) and a state (None or a tuple of tensors) to logits (T, B, V) and
-            the next state. Training happens on its device.
+        model: A `LanguageModel`, or what maps tokens (T, B) and a state (None or a tuple of
+            tensors (…, B, H)) to logits (T, B, V) and the next state. Training happens on its
+            device.
         corpus: What to train and evaluate on.
         recipe: How to train.
         topology: What keeps the model sparse; None for a model without one.
@@ -66,7 +76,8 @@ class Trainer:
         best: The model of lowest validation loss so far, averaged weights included.
 
     Raises:
-        ValueError: The training text is shorter than one window.
+        ValueError: The training text is shorter than one window, or the recipe asks of the model
+            or the device what it cannot do.
     """
 
     def __init__(
@@ -83,14 +94,18 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self.topology = topology
-        self.optimizer = AveragedSGD(
-            self._weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        self.optimizer = make_optimizer(
+            recipe.optimizer,
+            self._weights.values(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
         )
         self.steps_per_epoch = recipe.steps_per_epoch(len(corpus.train))
         self.history: list[EpochResult] = []
         self.best: Snapshot | None = None
-        self._windows = windows(columns(corpus.train, recipe.batch_size).to(device), recipe.window)
+        self._train = columns(corpus.train, recipe.batch_size).to(device)
         self._valid = corpus.valid.to(device)
+        self._seed = seed
         self._random = RandomStream(seed, device)
         self._state: tuple[Tensor, ...] | None = None
         self._progress = _Progress()
@@ -103,6 +118,7 @@ class Trainer:
             "sparse": topology is not None,
             "seed": seed,
         }
+        self._refuse_impossible(device)
 
     @property
     def epoch(self) -> int:
@@ -119,15 +135,20 @@ class Trainer:
         Raises:
             DivergedError: A loss, the gradient or the weights are no longer finite. The trainer can
                 then neither go on nor be saved, only load a checkpoint.
+            MemoryExhaustedError: There is not enough memory for a step; likewise.
             ValueError: All epochs of the recipe are trained.
             RuntimeError: An earlier step was interrupted half way.
         """
         self._require_intact()
-        if self.epoch == self.recipe.epochs:
-            raise ValueError(f"the recipe ends after {self.recipe.epochs} epochs, and all are done")
+        total = self.recipe.total_epochs
+        if self.epoch == total:
+            raise ValueError(f"the recipe ends after {total} epochs, and all are done")
+        if self.epoch == self.recipe.epochs and self._progress.step == 0:
+            self._begin_finetuning()
         self.model.train()
-        for window in self._windows[self._progress.step :]:
-            loss = self._train_step(window)
+        for window in self._windows()[self._progress.step :]:
+            with self._memory_errors():
+                loss = self._train_step(window)
             if on_step is not None:
                 on_step(self._progress.step, self.steps_per_epoch, loss)
         return self._finish_epoch()
@@ -199,7 +220,9 @@ class Trainer:
         load_model_state_(self.model, model)
         for name, value in _part(tensors, "optimizer").items():
             key, _, weight_name = name.partition(".")
-            self.optimizer.state[self._weights[weight_name]][key] = value.to(device)
+            # torch keeps the count of steps on the CPU
+            where = device if value.dim() else value.device
+            self.optimizer.state[self._weights[weight_name]][key] = value.to(where)
         state = _part(tensors, "state")
         self._state = tuple(state[str(index)].to(device) for index in range(len(state))) or None
         self._random = random
@@ -210,21 +233,36 @@ class Trainer:
             self.best = Snapshot(**metadata["best"], state=_part(tensors, "best", device))
         self._intact = True
 
+    def _windows(self) -> tuple[Window, ...]:
+        """The windows of the epoch in flight; a function of seed and epoch."""
+        recipe = self.recipe
+        if recipe.window_spread == 0:
+            return windows(self._train, recipe.window)
+        # seeds of neighbouring runs and epochs must not meet
+        generator = torch.Generator().manual_seed((self._seed + (self.epoch << 32)) % 2**63)
+        count = self.steps_per_epoch
+        return random_windows(self._train, count, recipe.window, recipe.window_spread, generator)
+
     def _train_step(self, window: Window) -> float:
         started = time.perf_counter()
         self._require_intact()
         self._intact = False
-        progress = self._progress
+        progress, recipe = self._progress, self.recipe
         rate = self._learning_rate(progress.step)
+        if recipe.window_spread > 0:
+            rate *= len(window.input) / recipe.window
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
+        if recipe.clip_norm == "dense":
+            self._ask_for_dense_gradients()
         with self._random:
-            logits, state = self.model(window.input, self._state)
-            mean = cross_entropy(logits.flatten(0, 1), window.target.flatten())
-            torch.autograd.backward(mean)
-        loss = self._require_finite("training loss", mean.item())
-        norm = clip_gradients_(self._weights.values(), self.recipe.clip)
+            loss, state = self._backward(window)
+        loss = self._require_finite("training loss", loss)
+        masks = None
+        if recipe.clip_norm == "masked" and self.topology is not None:
+            masks = self.topology.masks()
+        norm = clip_gradients_(self._weights, recipe.clip, masks)
         self._require_finite("gradient norm", norm)
         self.optimizer.step()
         if self.topology is not None:
@@ -237,6 +275,95 @@ class Trainer:
         self._intact = True
         return loss
 
+    def _backward(self, window: Window) -> tuple[float, tuple[Tensor, ...]]:
+        """Adds up the gradients of a window; its mean loss per token, and the state after it."""
+        parts = self.recipe.micro_batches
+        if parts == 1:
+            objective, mean, state = self._objective(window, self._state)
+            torch.autograd.backward(objective)
+            return mean.item(), state
+        total, after = 0.0, []
+        groups = [part.tensor_split(parts, dim=-2) for part in self._state or ()]
+        for index, (tokens, target) in enumerate(
+            zip(
+                window.input.tensor_split(parts, dim=1),
+                window.target.tensor_split(parts, dim=1),
+                strict=True,
+            )
+        ):
+            before = tuple(group[index].contiguous() for group in groups) or None
+            objective, mean, state = self._objective(Window(input=tokens, target=target), before)
+            share = target.shape[1] / window.target.shape[1]
+            torch.autograd.backward(objective * share)
+            total += mean.item() * share
+            after.append([part.detach() for part in state])
+        return total, tuple(torch.cat(same, dim=-2) for same in zip(*after, strict=True))
+
+    def _objective(
+        self, window: Window, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """What is minimised, the mean loss per token in it, and the next state."""
+        recipe, target = self.recipe, window.target.flatten()
+        with self._autocast():
+            if not isinstance(self.model, LanguageModel):
+                logits, after = self.model(window.input, state)
+                mean = cross_entropy(logits.flatten(0, 1), target)
+            else:
+                encoding = self.model.encode(window.input, state)
+                mean = mean_loss(self.model.decoder, encoding.hidden.flatten(0, 1), target)
+                after = encoding.state
+            objective = mean * len(window.target) if recipe.loss == "sum" else mean
+            if recipe.activation_penalty > 0:
+                objective = objective + recipe.activation_penalty * encoding.output.pow(2).mean()
+            if recipe.temporal_penalty > 0 and len(window.input) > 1:
+                change = encoding.raw.diff(dim=0).pow(2).mean()
+                objective = objective + recipe.temporal_penalty * change
+        return objective, mean, after
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "full":
+            return nullcontext()
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+
+    def _ask_for_dense_gradients(self) -> None:
+        for module in self.model.modules():
+            if isinstance(module, SparseModule):
+                module.gradient = "dense"
+
+    def _begin_finetuning(self) -> None:
+        """Go on from the best model, with its connections, averaging from the first step."""
+        if self.best is None or not isinstance(self.optimizer, AveragedSGD):
+            raise RuntimeError("finetuning must follow an epoch of SGD")
+        if self.topology is not None:
+            masks = {
+                f"mask.{name}": self.best.state[f"{name}_mask"] for name in self.topology.masks()
+            }
+            self.topology.load_state_dict(self.topology.state_dict() | masks)
+        load_model_state_(self.model, self.best.state)
+        self.optimizer.state.clear()
+        self.optimizer.start_averaging()
+
+    def _refuse_impossible(self, device: torch.device) -> None:
+        recipe = self.recipe
+        if recipe.precision == "bfloat16" and device.type != "cuda":
+            raise ValueError(f"precision bfloat16 needs a model on a GPU, got one on {device}")
+        penalised = recipe.activation_penalty > 0 or recipe.temporal_penalty > 0
+        if penalised and not isinstance(self.model, LanguageModel):
+            raise ValueError(
+                "activation_penalty and temporal_penalty need a LanguageModel, "
+                f"got {type(self.model).__name__}"
+            )
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not known and "can't allocate memory" not in str(error):
+                raise
+            raise MemoryExhaustedError(epoch=self.epoch + 1, reason=str(error)) from error
+
     def _step_topology(self, topology: Topology) -> None:
         try:
             topology.step(self.optimizer)
@@ -246,7 +373,7 @@ class Trainer:
     def _finish_epoch(self) -> EpochResult:
         started = time.perf_counter()
         progress = self._progress
-        averaging = self.optimizer.averaging
+        averaging = isinstance(self.optimizer, AveragedSGD) and self.optimizer.averaging
         with averaged_parameters(self.optimizer):
             loss = evaluate(
                 self.model,
@@ -271,7 +398,10 @@ class Trainer:
             averaging=averaging,
         )
         self.history.append(result)
-        if averaging_is_due([past.valid_loss for past in self.history], self.recipe.nonmono):
+        losses = [past.valid_loss for past in self.history]
+        if isinstance(self.optimizer, AveragedSGD) and averaging_is_due(
+            losses, self.recipe.nonmono
+        ):
             self.optimizer.start_averaging()
         self._progress = _Progress()
         self._state = None
@@ -283,7 +413,8 @@ class Trainer:
 
     def _learning_rate(self, step: int) -> float:
         done = self.epoch * self.steps_per_epoch + step
-        return self.recipe.learning_rate_at(done / (self.recipe.epochs * self.steps_per_epoch))
+        share = done / (self.recipe.epochs * self.steps_per_epoch)
+        return self.recipe.learning_rate_at(min(share, 1.0))
 
     def _require_intact(self) -> None:
         if not self._intact:

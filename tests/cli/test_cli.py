@@ -18,8 +18,8 @@ from lsh_native.search.store import Store
 # A search of a few seconds: tiny networks on a tiny text.
 TINY = [
     "--candidates=3",
-    "--recipe.hidden_size=8",
-    "--recipe.embedding_size=8",
+    "--recipe.model.hidden_size=8",
+    "--recipe.model.embedding_size=8",
     "--recipe.epochs=3",
     "--text.train_tokens=3000",
     "--spectrum.steps=10",
@@ -227,8 +227,8 @@ def text_folder(folder: Path, **texts: str) -> Path:
         (["--sparsity=-0.1"], "sparsity must be in [0, 1), got -0.1"),
         (["--sparsity=much"], "sparsity"),
         (["--candidates=0"], "candidates must be at least 1, got 0"),
-        (["--recipe.hidden_size=0"], "hidden_size"),
-        (["--recipe.tied=true", "--recipe.embedding_size=9"], "embedding_size"),
+        (["--recipe.model.hidden_size=0"], "hidden_size"),
+        (["--recipe.model.tied=true", "--recipe.model.embedding_size=9"], "embedding_size"),
         (["--recipe.unknown=1"], "recipe.unknown"),
         (["--space.drop=[nothing]"], "nothing"),
         (["--data=/no/such/folder"], "/no/such/folder"),

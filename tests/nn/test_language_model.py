@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lsh_native.lyapunov import lyapunov_spectrum
 from lsh_native.lyapunov.lsh2022 import lsh2022_spectrum
-from lsh_native.nn import LanguageModel
+from lsh_native.models import StackedLSTM
+from lsh_native.nn import LanguageModel, SparseEmbedding, SparseLinear, SparseLSTM
 from lsh_native.pruning import PruningMethod, method
 from lsh_native.sparsity.topology import Topology
 
@@ -19,8 +20,15 @@ T, B = 7, 3
 def draw(density: float | None = None, **options: Any) -> LanguageModel:
     """A model in float64; below density 1 every matrix gets a mask."""
     torch.manual_seed(2)
-    sizes = (V, H if options.get("tied") else E, H, L)
-    model = LanguageModel(*sizes, dtype=torch.float64, **options)
+    init_range = options.pop("init_range", 0.3)
+    record = StackedLSTM(
+        embedding_size=H if options.get("tied") else E,
+        hidden_size=H,
+        num_layers=L,
+        init_range=init_range,
+        **options,
+    )
+    model = record.build(V, torch.float64)
     if density is not None:
         generator = torch.Generator().manual_seed(3)
         for module in (model.embedding, model.recurrent, model.decoder):
@@ -141,9 +149,10 @@ def test_a_tied_weight_is_one_parameter() -> None:
 
 
 def test_a_tied_model_needs_equal_sizes() -> None:
-    message = "embedding_size must equal hidden_size in a tied model, got 6 and 5"
+    embedding, decoder = SparseEmbedding(V, E), SparseLinear(H, V)
+    message = r"shape in a tied model, got \(13, 5\) and \(13, 6\)"
     with pytest.raises(ValueError, match=message):
-        LanguageModel(V, E, H, L, tied=True)
+        LanguageModel(embedding, SparseLSTM(E, H), decoder, tied=True)
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
@@ -171,7 +180,7 @@ def test_dropout_in_training_only() -> None:
 
 
 def test_dropout_of_one_layer_gives_no_warning() -> None:
-    LanguageModel(V, E, H, 1, dropout=0.5)(tokens())
+    StackedLSTM(num_layers=1, dropout=0.5).build(V, torch.float32)(tokens())
 
 
 def test_one_step_and_no_sequence() -> None:

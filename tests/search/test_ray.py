@@ -24,7 +24,7 @@ def make(settings, on_step):
     """The runner of a worker: a tiny network on a tiny text."""
     return TrainingRunner(
         corpus=generate_corpus(seed=0, train_tokens=20000),
-        recipe=Recipe(hidden_size=8, embedding_size=8, epochs=4),
+        recipe=Recipe(model={"hidden_size": 8, "embedding_size": 8}, epochs=4),
         density=0.3,
         folder=Path(settings["folder"]),
         spectrum_settings=SpectrumSettings(steps=10, state_warmup=5, tangent_warmup=5),

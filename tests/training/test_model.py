@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lsh_native.data import Vocabulary
+from lsh_native.models import StackedLSTM
 from lsh_native.pruning import method
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, save_checkpoint
@@ -17,8 +18,8 @@ from lsh_native.training.model import (
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import Snapshot
 
-RECIPE = Recipe(embedding_size=6, hidden_size=6, dropout=0.3)
-TIED = Recipe(embedding_size=6, hidden_size=6, tied=True, dtype="float64")
+RECIPE = Recipe(model={"embedding_size": 6, "hidden_size": 6, "dropout": 0.3})
+TIED = Recipe(model=StackedLSTM(embedding_size=6, hidden_size=6, tied=True), dtype="float64")
 VOCABULARY = Vocabulary(tokens=tuple("abcde"))
 TOKENS = torch.tensor([[0, 1], [4, 2], [3, 3]])
 
@@ -35,7 +36,7 @@ def test_drawn_from_its_seed_alone():
     assert torch.equal(torch.get_rng_state(), before)
     for name, weight in a.items():
         assert torch.equal(weight, b[name])
-        assert weight.abs().max() <= RECIPE.init_range
+        assert weight.abs().max() <= RECIPE.model.init_range
     assert not torch.equal(a["embedding.weight"], other["embedding.weight"])
 
 
@@ -50,7 +51,7 @@ def test_comes_back_with_its_masks(tmp_path, recipe):
     assert (saved.recipe, saved.vocabulary) == (recipe, VOCABULARY)
     assert not saved.model.training
     assert saved.model.recurrent.density() == 0.5
-    assert (saved.model.decoder.weight is saved.model.embedding.weight) == recipe.tied
+    assert (saved.model.decoder.weight is saved.model.embedding.weight) == recipe.model.tied
     assert torch.equal(saved.model(TOKENS)[0], model(TOKENS)[0])
 
 

@@ -173,17 +173,26 @@ def test_clip_scales_all_gradients_together():
     a, b, without = parameter(0.0), parameter(0.0, 0.0), parameter(0.0)
     a.grad, b.grad = torch.full_like(a, 3), torch.zeros_like(b)
     b.grad[1] = 4
-    assert clip_gradients_([a, b, without], 10.0) == 5
+    weights = {"a": a, "b": b, "without": without}
+    assert clip_gradients_(weights, 10.0) == 5
     assert (a.grad.tolist(), b.grad.tolist()) == ([3], [0, 4])
-    assert clip_gradients_([a, b, without], 2.5) == 5
+    assert clip_gradients_(weights, 2.5) == 5
     assert (a.grad.tolist(), b.grad.tolist()) == ([1.5], [0, 2])
+
+
+def test_clip_by_the_norm_of_connections():
+    weight = parameter(0.0, 0.0)
+    weight.grad = torch.tensor([3.0, 4.0], dtype=weight.dtype)
+    masks = {"w": torch.tensor([True, False])}
+    assert clip_gradients_({"w": weight}, 1.5, masks) == 3
+    assert weight.grad.tolist() == [1.5, 2]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_clip_reports_a_gradient_that_is_not_finite(value):
     weight = parameter(0.0)
     weight.grad = torch.full_like(weight, value)
-    assert not math.isfinite(clip_gradients_([weight], 1.0))
+    assert not math.isfinite(clip_gradients_({"w": weight}, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsh_native.models import StackedLSTM
 from lsh_native.training.recipe import Recipe
 
 
@@ -50,7 +51,7 @@ def test_equal_recipes_share_a_hash():
 
 @given(st.integers(1, 100), st.floats(0, 0.99), st.none() | st.integers(1, 9))
 def test_dict_is_the_way_back(size, dropout, nonmono):
-    recipe = Recipe(hidden_size=size, dropout=dropout, nonmono=nonmono)
+    recipe = Recipe(model=StackedLSTM(hidden_size=size, dropout=dropout), nonmono=nonmono)
     assert Recipe(**recipe.to_dict()) == recipe
 
 
@@ -78,7 +79,7 @@ def test_dtype():
 )
 def test_out_of_range(field, value, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**{field: value})
+        Recipe().changed(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -93,10 +94,10 @@ def test_out_of_range(field, value, message):
 )
 def test_wrong_type(field, value, message):
     with pytest.raises(TypeError, match=message):
-        Recipe(**{field: value})
+        Recipe().changed(**{field: value})
 
 
 def test_tied_needs_equal_sizes():
-    assert Recipe(embedding_size=8, hidden_size=8, tied=True).tied
+    assert StackedLSTM(embedding_size=8, hidden_size=8, tied=True).tied
     with pytest.raises(ValueError, match="embedding_size equal to hidden_size, got 8 and 9"):
-        Recipe(embedding_size=8, hidden_size=9, tied=True)
+        StackedLSTM(embedding_size=8, hidden_size=9, tied=True)

@@ -9,7 +9,7 @@ from plain_language_model import PlainLanguageModel
 from torch import nn
 
 from lsh_native.data import WORDS, Corpus, Vocabulary
-from lsh_native.nn import LanguageModel
+from lsh_native.models import StackedLSTM
 from lsh_native.pruning import method
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint
@@ -22,9 +22,7 @@ from lsh_native.training.trainer import Trainer
 
 V = 9
 RECIPE = Recipe(
-    embedding_size=6,
-    hidden_size=6,
-    dropout=0.3,
+    model=StackedLSTM(embedding_size=6, hidden_size=6, dropout=0.3),
     batch_size=4,
     window=5,
     epochs=4,
@@ -36,9 +34,10 @@ RECIPE = Recipe(
 
 
 def altered(**fields):
-    return Recipe(**{**RECIPE.to_dict(), **fields})
+    return RECIPE.changed(**fields)
 
 
+OTHER = StackedLSTM(embedding_size=7, hidden_size=6)
 STEPS = 12  # 230 tokens in 4 columns of 57 are 11 windows of 5 targets and one of 1
 
 
@@ -52,7 +51,7 @@ def make_corpus(seed=0):
 
 
 def make_plain_model(seed=0, recipe=RECIPE):
-    model = PlainLanguageModel(V, recipe.hidden_size, dropout=recipe.dropout)
+    model = PlainLanguageModel(V, recipe.model.hidden_size, dropout=recipe.model.dropout)
     model.load_state_dict(draw_model(recipe, V, seed=seed).state_dict())
     return model
 
@@ -421,7 +420,7 @@ def test_topology_that_meets_nan():
             "does not fit: the model's tensors",
         ),
         (
-            lambda: make_trainer("static", model=LanguageModel(V, 7, 6, 2)),
+            lambda: make_trainer("static", model=OTHER.build(V, torch.float32)),
             r"does not fit: embedding.weight must be \(9, 7\) of torch.float32, got \(9, 6\)",
         ),
         (
