@@ -92,9 +92,9 @@ class LanguageModel(nn.Module):
             x = word_dropout(x, tokens, words, self.embedding_dropout)
         raw, final = self.recurrent(self.input_dropout(x), _layers_state(state))
         output = self.output_dropout(raw)
-        mixed = isinstance(self.decoder, MixtureOfSoftmaxes)
+        decoder = self.decoder
         return Encoding(
-            hidden=self.decoder.hand_over(output) if mixed else output,
+            hidden=decoder.hand_over(output) if isinstance(decoder, MixtureOfSoftmaxes) else output,
             output=output,
             raw=raw,
             state=final if isinstance(final, tuple) else (final,),

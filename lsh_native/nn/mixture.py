@@ -90,7 +90,8 @@ class MixtureOfSoftmaxes(nn.Module):
         """Log-probabilities (…, V) from (…, K E + H) of `hand_over`."""
         experts, log_prior = self._split(asked.flatten(0, -2))
         mixed = (self.output(experts).log_softmax(-1) + log_prior.unsqueeze(-1)).logsumexp(-2)
-        return mixed.view(*asked.shape[:-1], -1)
+        result: Tensor = mixed.view(*asked.shape[:-1], -1)
+        return result
 
     def width(self) -> int:
         """Logits made for one position."""
