@@ -1,4 +1,4 @@
-"""`lsh-native export`: a study in a form that other tools read."""
+"""`lsh-native export`: a study or a model in a form that other tools read."""
 
 from __future__ import annotations
 
@@ -8,29 +8,42 @@ from typing import Literal
 from lsh_native.cli.search import STORE
 from lsh_native.search import export as forms
 from lsh_native.search.store import Store
+from lsh_native.training import compress_masked, dense_state, load_model, model_state, write_tensors
 
 __all__ = ["export"]
 
+_OF_MODELS = ("dense", "csr")
+
 
 def export(
-    study: Path,
+    source: Path,
     output: Path,
+    form: Literal["csv", "jsonl", "optuna", "dense", "csr"] = "csv",
     what: Literal["trials", "epochs"] = "trials",
-    form: Literal["csv", "jsonl", "optuna"] = "csv",
 ) -> None:
-    """Writes a study as CSV, as JSON lines, or as a storage that `optuna-dashboard` shows.
+    """Writes a study as a table, or a model as plain safetensors.
 
     Args:
-        study: the study's folder.
+        source: a study's folder; for the forms of models, a model file that `train` or `search`
+            wrote.
         output: file to write.
-        what: a row for each trial, or for each epoch of each trial.
-        form: of the file; `optuna` needs Optuna.
+        form: of a study `csv`, `jsonl`, or `optuna`, a storage that `optuna-dashboard` shows, if
+            Optuna is installed; of a model `dense`, weights by torch.nn's names with zeros where
+            nothing is connected, or `csr`, compressed sparse rows.
+        what: of a study, a row for each trial, or for each epoch of each trial.
     """
-    with Store(study / STORE, read_only=True) as store:
-        if form == "optuna":
-            forms.write_optuna(store, output)
-        elif form == "csv":
-            forms.write_csv(store, output, what)
-        else:
-            forms.write_jsonl(store, output, what)
+    if form in _OF_MODELS:
+        model = load_model(source).model
+        state = dense_state(model) if form == "dense" else compress_masked(model_state(model))
+        write_tensors(output, state)
+    else:
+        if source.is_file():
+            raise ValueError(f"a model is exported as {' or '.join(_OF_MODELS)}, got {form}")
+        with Store(source / STORE, read_only=True) as store:
+            if form == "optuna":
+                forms.write_optuna(store, output)
+            elif form == "csv":
+                forms.write_csv(store, output, what)
+            else:
+                forms.write_jsonl(store, output, what)
     print(output)

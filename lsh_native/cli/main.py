@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lsh_native.cli.doctor import doctor
+from lsh_native.cli.evaluate import evaluate
 from lsh_native.cli.evidence import evidence
 from lsh_native.cli.export import export
-from lsh_native.cli.parser import make_parser
+from lsh_native.cli.generate import generate
+from lsh_native.cli.parser import make_parser, takes_recipe
 from lsh_native.cli.report import report
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import search
@@ -30,6 +32,8 @@ SUBCOMMANDS: dict[str, Callable[..., None]] = {
     "evidence": evidence,
     "status": status,
     "train": train,
+    "evaluate": evaluate,
+    "generate": generate,
     "spectrum": spectrum,
     "report": report,
     "export": export,
@@ -37,7 +41,10 @@ SUBCOMMANDS: dict[str, Callable[..., None]] = {
 }
 
 # What a user can cause; anything else is a fault of the program and keeps its traceback.
-_EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, StoreError, StudyError)
+_EXPECTED = (
+    *(ValueError, TypeError, OSError, ArithmeticError, MemoryError),
+    *(StoreError, StudyError),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub = make_parser(function)
         commands.add_subcommand(name, sub, help=sub.description)
     try:
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(_with_recipe(sys.argv[1:] if arguments is None else arguments))
         name = parsed.subcommand
         options = parser.instantiate(parsed)[name]
         settings = {key: value for key, value in vars(options).items() if key != "config"}
@@ -79,6 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _EXPECTED as error:
         return _fail(error, status=1)
     return 0
+
+
+def _with_recipe(arguments: Sequence[str]) -> list[str]:
+    """`train recipe.toml …` as `train --config recipe.toml …`, which parsers know only so."""
+    command, *rest = arguments or [""]
+    function = SUBCOMMANDS.get(command)
+    if function is None or not takes_recipe(function) or not rest or rest[0].startswith("-"):
+        return list(arguments)
+    return [command, "--config", *rest]
 
 
 def _fail(error: BaseException, status: int) -> int:

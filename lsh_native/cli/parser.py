@@ -7,7 +7,12 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["make_parser"]
+__all__ = ["make_parser", "takes_recipe"]
+
+
+def takes_recipe(function: Callable[..., None]) -> bool:
+    """Whether a subcommand has a recipe among its options."""
+    return "recipe" in inspect.signature(function).parameters
 
 
 def make_parser(function: Callable[..., None]) -> ArgumentParser:
@@ -18,8 +23,9 @@ def make_parser(function: Callable[..., None]) -> ArgumentParser:
     summary = (function.__doc__ or "").partition("\n")[0]
     parser = ArgumentParser(parser_mode="toml", description=summary, exit_on_error=False)
     parser.add_function_arguments(function, as_group=False, as_positional=True)
-    if "recipe" in inspect.signature(function).parameters:
-        parser.add_argument("--config", action="config", help="a TOML file with these options")
+    if takes_recipe(function):
+        about = "a TOML file with these options; the name alone right after the command will do"
+        parser.add_argument("--config", action="config", help=about)
         # fields of the default family must not mix with those of another
         parser.set_defaults({"recipe.model": None})
     return parser

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 import torch
 
 from lsh_native.cli.data import DataSettings
+from lsh_native.cli.options import keep_options
 from lsh_native.cli.progress import Progress
 from lsh_native.cli.setup import (
     RunningSettings,
@@ -135,7 +135,7 @@ def search(
             },
             versions=_versions(),
         )
-        _keep_options(options, output / CONFIGURATION)
+        keep_options(options, output / CONFIGURATION, without=("output", "evidence"))
         progress.say(_introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study))
         limits = Limits(epochs=running.max_epochs, seconds=running.max_seconds)
         study.run(progress.on_event, limits=limits, retries=running.retries)
@@ -149,20 +149,6 @@ def search(
         progress.say("Measuring the dense network and the one found.")
         finished = finish_study(store, runner, output)
     print(finished.text())
-
-
-def _keep_options(options: dict[str, Any], path: Path) -> None:
-    """Writes the options of a search beside its study, for `resume`, unless they are there."""
-    if path.exists():
-        return
-    plain = {
-        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in options.items()
-    }
-    plain["recipe"] = options["recipe"].to_dict()
-    del plain["output"], plain["evidence"]
-    plain |= {"data": options["data"] and str(options["data"].resolve())}
-    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def _introduction(name: str, tokens: int, types: int, study: Study) -> str:

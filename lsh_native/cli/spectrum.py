@@ -58,11 +58,7 @@ def spectrum(
     use_threads(threads)
     saved = load_model(model)
     corpus = load_corpus(data, text)
-    if corpus.vocabulary.hash != saved.vocabulary.hash:
-        raise ValueError(
-            f"the text must have the model's vocabulary of {len(saved.vocabulary)} types, "
-            f"{corpus.name} has another of {len(corpus.vocabulary)}"
-        )
+    saved.require_vocabulary(corpus.vocabulary, corpus.name)
     columns = evaluation_columns(corpus.valid, sequences)
     needed = 35 if reference else state_warmup + tangent_warmup + steps
     if len(columns) < needed:

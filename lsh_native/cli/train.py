@@ -1,18 +1,32 @@
-"""`lsh-native train`: trains one network, dense or pruned one way."""
+"""`lsh-native train`: trains one network of a recipe, dense or pruned one way."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from lsh_native.cli.data import DataSettings, load_corpus
-from lsh_native.cli.progress import Progress
+from lsh_native.cli.options import keep_options
 from lsh_native.cli.threads import use_threads
+from lsh_native.cli.training_line import TrainingLine
 from lsh_native.search.candidate import Candidate
-from lsh_native.search.training_runner import TrainingRunner
-from lsh_native.search.trial import EpochRecord, Trial
-from lsh_native.training import Recipe, perplexity, save_model
+from lsh_native.search.training_runner import make_trainer
+from lsh_native.training import (
+    EpochTable,
+    JsonLines,
+    Recipe,
+    Tracker,
+    perplexity,
+    save_model,
+    tensorboard,
+)
+from lsh_native.training import train as train_in_folder
 
-__all__ = ["train"]
+__all__ = ["OPTIONS", "train"]
+
+OPTIONS = "training.json"
 
 
 def train(
@@ -29,44 +43,53 @@ def train(
     seed: int = 0,
     recipe: Recipe = Recipe(),  # noqa: B008
     text: DataSettings = DataSettings(),  # noqa: B008
+    device: Literal["cpu", "cuda"] = "cpu",
+    save_every: float = 600.0,
+    log_every: int = 100,
+    board: Path | None = None,
     threads: int | None = None,
 ) -> None:
-    """Trains one network; run again, it goes on from its last epoch.
+    """Trains one network; run again, it goes on from its last checkpoint, bit for bit.
 
     Args:
         data: folder with train, valid and test text; without it a text of known entropy is made.
-        output: folder for the checkpoint and the model.
+        output: folder for the checkpoint, the model and the logs.
         sparsity: share of all weight matrices to remove, in [0, 1); 0 trains the dense network.
         candidate: how it is pruned, if at all; the published winner by default.
         seed: of everything random.
         recipe: model and training.
         text: how the text becomes tokens.
+        device: where it is trained.
+        save_every: seconds from one checkpoint to the next within an epoch.
+        log_every: steps from one line of the log to the next.
+        board: folder for TensorBoard, where it is installed.
         threads: threads to compute on; torch's choice by default.
     """
+    options = dict(locals())
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
     use_threads(threads)
+    if device == "cuda":
+        torch.use_deterministic_algorithms(True)  # or nothing would go on bit for bit
     corpus = load_corpus(data, text)
+    trainer = make_trainer(
+        corpus,
+        recipe,
+        candidate if sparsity > 0 else None,
+        density=1 - sparsity,
+        seed=seed,
+        device=device,
+    )
     output.mkdir(parents=True, exist_ok=True)
-    with Progress() as progress:
-        runner = TrainingRunner(
-            corpus=corpus,
-            recipe=recipe,
-            density=1 - sparsity,
-            folder=output,
-            on_step=progress.on_step,
-        )
-        trial = Trial(number=0, candidate=candidate if sparsity > 0 else None, seed=seed)
-
-        def record(epoch: EpochRecord) -> None:
-            progress.say(
-                f"epoch {epoch.epoch} of {recipe.epochs}: validation perplexity "
-                f"{perplexity(epoch.valid_loss):.2f}, training {perplexity(epoch.train_loss):.2f}, "
-                f"density {epoch.density:.3f}, {epoch.seconds:.1f} s"
-            )
-
-        runner.run(trial, recipe.epochs, record)
-        best = runner.best(trial)
+    keep_options(options, output / OPTIONS, without=("output",))
+    trackers: list[Tracker] = [
+        JsonLines(output / "log.jsonl", every=log_every),
+        EpochTable(output / "epochs.csv"),
+    ]
+    if board is not None:
+        trackers.append(tensorboard(board))
+    with TrainingLine(recipe) as line:
+        best = train_in_folder(trainer, output, trackers=(*trackers, line), save_every=save_every)
     path = output / "model.safetensors"
     save_model(path, best, recipe, corpus.vocabulary)
     print(

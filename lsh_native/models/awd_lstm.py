@@ -37,7 +37,7 @@ class AWDLSTM:
     Args:
         embedding_size: width of a token's embedding, and of what an expert hands to the softmax.
         hidden_sizes: units of each layer.
-        experts: softmaxes in the mixture; None for a single one on the last layer.
+        experts: softmaxes in the mixture; 0 for a single one straight on the last layer.
         tied: whether the softmax shares the embedding's weight; without a mixture this needs a
             last layer of the embedding's width.
         embedding_dropout: probability with which a word is zeroed wherever it stands.
@@ -57,7 +57,7 @@ class AWDLSTM:
 
     embedding_size: int = 300
     hidden_sizes: tuple[int, ...] = (1150, 1150, 650)
-    experts: int | None = 15
+    experts: int = 15
     tied: bool = True
     embedding_dropout: float = 0.0
     input_dropout: float = 0.0
@@ -74,12 +74,12 @@ class AWDLSTM:
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes):
             raise ValueError(f"hidden_sizes must be integers of at least 1, got {list(sizes)}")
         object.__setattr__(self, "hidden_sizes", tuple(sizes))
-        check_counts(self, ("embedding_size", *(() if self.experts is None else ("experts",))))
+        check_counts(self, ("embedding_size", *(("experts",) if self.experts != 0 else ())))
         shares = ("embedding", "input", "layer", "output", "latent", "weight")
         rules = {f"{share}_dropout": PROBABILITY for share in shares}
         check_numbers(self, {**rules, "init_range": POSITIVE})
         check_flags(self, ("tied",))
-        if self.experts is None:
+        if self.experts == 0:
             check_tied(self.tied, self.embedding_size, "the last of hidden_sizes", sizes[-1])
             if self.latent_dropout > 0:
                 raise ValueError(
@@ -96,7 +96,7 @@ class AWDLSTM:
             dtype=dtype,
         )
         decoder: SparseLinear | MixtureOfSoftmaxes
-        if self.experts is None:
+        if self.experts == 0:
             softmax = decoder = SparseLinear(last, vocabulary_size, dtype=dtype)
         else:
             decoder = MixtureOfSoftmaxes(

@@ -30,7 +30,7 @@ from lsh_native.training import (
     draw_model,
 )
 
-__all__ = ["SpectrumSettings", "TrainingRunner"]
+__all__ = ["SpectrumSettings", "TrainingRunner", "make_trainer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,20 +183,14 @@ class TrainingRunner:
 
     def trainer(self, trial: Trial) -> Trainer:
         """The trainer of a trial as its newest checkpoint left it, or untrained."""
-        recipe = self.recipe_of(trial)
-        model = draw_model(recipe, len(self.corpus.vocabulary), seed=trial.seed)
-        model.to(self.device)
-        steps = recipe.steps_per_epoch(len(self.corpus.train))
-        topology = None
-        if trial.candidate is not None:
-            topology = Topology(
-                model,
-                method(trial.candidate.method, **_controls(trial.candidate, steps)),
-                density=trial.candidate.density or self.density,
-                seed=trial.seed,
-                steps=steps * recipe.epochs,
-            )
-        trainer = Trainer(model, self.corpus, recipe, topology=topology, seed=trial.seed)
+        trainer = make_trainer(
+            self.corpus,
+            self.recipe_of(trial),
+            trial.candidate,
+            density=self.density,
+            seed=trial.seed,
+            device=self.device,
+        )
         path = self.checkpoint(trial.number)
         if path.exists():
             trainer.load(path)
@@ -222,6 +216,39 @@ class TrainingRunner:
     def _windows(self) -> Tensor:
         """The first tokens of the validation text, the same for every model, (T, B)."""
         return evaluation_columns(self.corpus.valid, self.spectrum_settings.sequences)
+
+
+def make_trainer(
+    corpus: Corpus,
+    recipe: Recipe,
+    candidate: Candidate | None,
+    *,
+    density: float,
+    seed: int,
+    device: str = "cpu",
+) -> Trainer:
+    """Makes an untrained network of a recipe, and what trains and prunes it.
+
+    Args:
+        corpus: what it is trained and evaluated on.
+        recipe: how.
+        candidate: how it is pruned; None for a dense network.
+        density: share of all weight matrices that it keeps, unless the candidate says.
+        seed: of everything random.
+        device: where it is trained.
+    """
+    model = draw_model(recipe, len(corpus.vocabulary), seed=seed).to(device)
+    steps = recipe.steps_per_epoch(len(corpus.train))
+    topology = None
+    if candidate is not None:
+        topology = Topology(
+            model,
+            method(candidate.method, **_controls(candidate, steps)),
+            density=candidate.density or density,
+            seed=seed,
+            steps=steps * recipe.epochs,
+        )
+    return Trainer(model, corpus, recipe, topology=topology, seed=seed)
 
 
 @contextmanager

@@ -5,9 +5,18 @@ from lsh_native.training.checkpoint import (
     load_checkpoint,
     replace_file,
     save_checkpoint,
+    write_tensors,
 )
 from lsh_native.training.evaluate import evaluate, perplexity
-from lsh_native.training.model import SavedModel, draw_model, load_model, save_model
+from lsh_native.training.generate import generate
+from lsh_native.training.model import (
+    SavedModel,
+    dense_state,
+    draw_model,
+    load_model,
+    model_state,
+    save_model,
+)
 from lsh_native.training.optim import AveragedSGD, averaged_parameters
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import (
@@ -16,25 +25,48 @@ from lsh_native.training.result import (
     MemoryExhaustedError,
     Snapshot,
 )
+from lsh_native.training.session import CHECKPOINT, train
+from lsh_native.training.sparse_storage import compress_masked
+from lsh_native.training.tracking import (
+    EpochTable,
+    JsonLines,
+    Scalars,
+    StepResult,
+    Tracker,
+    tensorboard,
+)
 from lsh_native.training.trainer import Trainer
 
 __all__ = [
+    "CHECKPOINT",
     "AveragedSGD",
     "CheckpointError",
     "DivergedError",
     "EpochResult",
+    "EpochTable",
+    "JsonLines",
     "MemoryExhaustedError",
     "Recipe",
     "SavedModel",
+    "Scalars",
     "Snapshot",
+    "StepResult",
+    "Tracker",
     "Trainer",
     "averaged_parameters",
+    "compress_masked",
+    "dense_state",
     "draw_model",
     "evaluate",
+    "generate",
     "load_checkpoint",
     "load_model",
+    "model_state",
     "perplexity",
     "replace_file",
     "save_checkpoint",
     "save_model",
+    "tensorboard",
+    "train",
+    "write_tensors",
 ]

@@ -93,6 +93,16 @@ def load_checkpoint(
     return tensors, metadata
 
 
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as plain safetensors, which any reader of that format understands.
+
+    Raises:
+        OSError: The file could not be written; an older one is kept.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(Path(path), safetensors.torch.save(plain))
+
+
 def differences(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """A clause for every entry of `expected` that `stored` holds otherwise; None means absent.
 

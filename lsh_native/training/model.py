@@ -34,6 +34,18 @@ class SavedModel:
     epoch: int
     valid_loss: float
 
+    def require_vocabulary(self, vocabulary: Vocabulary, name: str) -> None:
+        """Refuses a text whose tokens are numbered otherwise.
+
+        Raises:
+            ValueError: the vocabulary is not the model's.
+        """
+        if vocabulary.hash != self.vocabulary.hash:
+            raise ValueError(
+                f"the text must have the model's vocabulary of {len(self.vocabulary)} types, "
+                f"{name} has another of {len(vocabulary)}"
+            )
+
 
 def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageModel:
     """Make an untrained dense model on the CPU; the same seed gives the same weights."""
@@ -89,6 +101,17 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a model without second names of the same tensor; not copied."""
     names = _first_names(model)
     return {name: tensor for name, tensor in model.state_dict().items() if names[name] == name}
+
+
+def dense_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model by `torch.nn`'s names, zero where they are not connected."""
+    state = model_state(model)
+    masks = {name.removesuffix("_mask"): mask for name, mask in state.items() if "_mask" in name}
+    return {
+        name: tensor.masked_fill(~masks[name], 0) if name in masks else tensor
+        for name, tensor in state.items()
+        if not name.endswith("_mask")
+    }
 
 
 def load_model_state_(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -125,6 +125,21 @@ class Trainer:
         """Epochs trained."""
         return len(self.history)
 
+    @property
+    def total_steps(self) -> int:
+        """Steps trained, in all epochs."""
+        return self.epoch * self.steps_per_epoch + self._progress.step
+
+    @property
+    def tokens(self) -> int:
+        """Tokens predicted in the epoch in flight."""
+        return self._progress.tokens
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training in the epoch in flight."""
+        return self._progress.seconds
+
     def train_epoch(self, on_step: Callable[[int, int, float], None] | None = None) -> EpochResult:
         """Train to the end of the epoch in flight, or of the next one, and evaluate.
 

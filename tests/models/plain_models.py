@@ -101,7 +101,7 @@ def probabilities(model: Model, w: Weights, ids: Tensor) -> Tensor:
             x = locked(x, model.layer_dropout) if i else x
             x = unroll(lstm(w, f"recurrent.layers.{i}", "l0", model.weight_dropout), x, 2, size)
         x = locked(x, model.output_dropout)
-        if model.experts is not None:
+        if model.experts:
             return mixture(model, w, x)
     else:
         cell, states = {"lstm": (lstm, 2), "gru": (gru, 1), "rnn": (elman, 1)}[model.family]

@@ -33,7 +33,7 @@ MODELS = {
         embedding_size=5, hidden_size=5, depth=3, init_range=0.4, state_dropout=0.25, **SHARES
     ),
     "awd": AWDLSTM(
-        embedding_size=4, hidden_sizes=(6, 4), experts=None, layer_dropout=0.2,
+        embedding_size=4, hidden_sizes=(6, 4), experts=0, layer_dropout=0.2,
         weight_dropout=0.5, **SHARES,
     ),
     "mixture": AWDLSTM(
@@ -163,9 +163,9 @@ def test_published_sizes() -> None:
         ({"family": "rhn", "hidden_size": 9}, ValueError, "equal to hidden_size, got 830 and 9"),
         ({"family": "awd_lstm", "hidden_sizes": []}, TypeError, "hidden_sizes must be a list"),
         ({"family": "awd_lstm", "hidden_sizes": [3, 0]}, ValueError, "integers of at least 1"),
-        ({"family": "awd_lstm", "experts": 0}, ValueError, "experts must be at least 1, got 0"),
+        ({"family": "awd_lstm", "experts": -1}, ValueError, "experts must be at least 1, got -1"),
         (
-            {"family": "awd_lstm", "experts": None, "tied": False, "latent_dropout": 0.1},
+            {"family": "awd_lstm", "experts": 0, "tied": False, "latent_dropout": 0.1},
             ValueError,
             "latent_dropout must be 0 without experts, got 0.1",
         ),

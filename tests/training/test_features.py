@@ -144,7 +144,7 @@ def test_what_counts_in_the_norm(kind):
 
 def test_penalties():
     recipe = Recipe(
-        model=AWDLSTM(embedding_size=4, hidden_sizes=(4,), experts=None, output_dropout=0.5),
+        model=AWDLSTM(embedding_size=4, hidden_sizes=(4,), experts=0, output_dropout=0.5),
         **SMALL, dtype="float64", activation_penalty=2, temporal_penalty=3,
     )  # fmt: skip
     trainer = make(recipe, sparse=False)

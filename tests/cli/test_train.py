@@ -1,0 +1,148 @@
+"""From a recipe to a network, its text, and what other programs read; and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from lsh_native.cli.main import main
+from lsh_native.cli.options import read_options
+from lsh_native.cli.parser import make_parser
+from lsh_native.cli.train import train
+from lsh_native.training import load_model
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+
+TINY = """
+sparsity = 0.5
+[text]
+train_tokens = 3000
+[recipe]
+epochs = 2
+[recipe.model]
+family = "rhn"
+embedding_size = 8
+hidden_size = 8
+depth = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path) -> Path:
+    folder = recipe.parent / "network"
+    assert main(["train", str(recipe), f"--output={folder}", "--threads=1"]) == 0
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) != 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_a_network_of_a_recipe(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_model(trained / "model.safetensors").recipe.model.family == "rhn"
+    lines = (trained / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines].count("epoch") == 2
+    before = (trained / "checkpoint.safetensors").read_bytes()
+    assert "going on after epoch 2 of 2" in run(capsys, "resume", trained)
+    assert (trained / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_it_is_evaluated_and_speaks(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, text = trained / "model.safetensors", "--text.train_tokens=3000"
+    said = [
+        json.loads(run(capsys, "evaluate", model, text, "--as_json=true", f"--batch_size={n}"))
+        for n in (1, 10)
+    ]
+    assert said[0]["tokens"] == said[1]["tokens"] == 7_999
+    assert said[0]["loss"] == pytest.approx(said[1]["loss"], rel=1e-2)
+    assert "floor 5.7340 bits" in run(capsys, "evaluate", model, text)
+    words = run(capsys, "generate", model, "--length=12", "--prompt=the.1 noun1.2")
+    assert words.startswith("the.1 noun1.2 ")
+    assert len(words.split()) <= 14
+
+
+def test_it_leaves_as_plain_tensors(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(trained / "model.safetensors").model
+    for form in ("dense", "csr"):
+        run(capsys, "export", trained / "model.safetensors", tmp_path / form, f"--form={form}")
+    dense = safetensors.torch.load_file(tmp_path / "dense")
+    assert dense.keys() == dict(model.named_parameters()).keys()
+    for name, weight in dense.items():
+        mask = model.masks().get(name, torch.tensor(True))
+        assert torch.equal(weight, model.get_parameter(name) * mask)
+    csr = safetensors.torch.load_file(tmp_path / "csr")
+    name = "recurrent.weight_ih_l0"
+    assert len(csr[f"{name}.values"]) == int(model.masks()[name].sum())
+    error = refused(capsys, "export", trained / "model.safetensors", tmp_path / "x")
+    assert "a model is exported as dense or csr, got csv" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--text.train_tokens=4000"], "belongs to another run: corpus is"),
+        (["--recipe.model.depth=3"], "recipe.model.depth is 2 there and 3 here"),
+        (["--seed=1"], "seed is 0 there and 1 here"),
+        (["--recipe.model.dropout=0.5"], "a model of the family rhn has the fields"),
+        (["--recipe.speed=9"], "recipe.speed"),
+        (["--recipe.precision=bfloat16"], "needs a model on a GPU"),
+    ],
+)
+def test_another_run_is_refused(
+    arguments: list[str],
+    sentence: str,
+    trained: Path,
+    recipe: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert sentence in refused(capsys, "train", recipe, f"--output={trained}", *arguments)
+
+
+def test_damage_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    whole = (trained / "model.safetensors").read_bytes()
+    huge = (2**60).to_bytes(8, "little") + whole[8:]
+    for data in (whole[:-9], whole[:100], b"", huge, whole.replace(b"rhn", b"gru")):
+        path.write_bytes(data)
+        assert "model.safetensors" in refused(capsys, "generate", path)
+    error = refused(capsys, "evaluate", trained / "model.safetensors", "--text.level=byte",
+                    "--data=/nowhere")  # fmt: skip
+    assert "/nowhere" in error
+    assert "must hold" in refused(capsys, "resume", tmp_path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_read(path: Path) -> None:
+    parser = make_parser(train)
+    options = parser.instantiate(parser.parse_args(["--config", str(path)]))
+    assert options.recipe.model.family in path.stem.replace("-", "_")
+
+
+def test_options_come_back(trained: Path) -> None:
+    options = read_options(train, trained / "training.json")
+    assert options["recipe"].model.depth == 2
+    assert options["sparsity"] == 0.5
+    assert options["candidate"].drop == "global_magnitude"
