@@ -1,6 +1,7 @@
 """A study that is resumed runs as it was begun, but for what is said anew and for its budget."""
 
 import json
+from functools import wraps
 
 from lsh_native.cli import resume as command
 from lsh_native.cli.main import main
@@ -12,7 +13,12 @@ def test_running_settings_are_those_of_the_search(tmp_path, monkeypatch):
     (tmp_path / CONFIGURATION).write_text(json.dumps({"candidates": 2, "running": begun}))
     (tmp_path / STORE).touch()
     called = []
-    monkeypatch.setattr(command, "search", lambda **options: called.append(options))
+
+    @wraps(command.search)
+    def search(**options):
+        called.append(options)
+
+    monkeypatch.setattr(command, "search", search)
     assert main(["resume", str(tmp_path), "--running.workers=2", "--running.max_seconds=60"]) == 0
     running = called[0]["running"]
     assert (running.workers, running.threads, running.silence) == (2, 3, 30.0)
