@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -69,8 +70,9 @@ def train(
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
     use_threads(threads)
-    if device == "cuda":
-        torch.use_deterministic_algorithms(True)  # or nothing would go on bit for bit
+    if device == "cuda":  # or nothing would go on bit for bit
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     corpus = load_corpus(data, text)
     trainer = make_trainer(
         corpus,

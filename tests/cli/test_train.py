@@ -1,6 +1,10 @@
 """From a recipe to a network, its text, and what other programs read; and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from lsh_native.cli.main import main
 from lsh_native.cli.options import read_options
 from lsh_native.cli.parser import make_parser
 from lsh_native.cli.train import train
-from lsh_native.training import load_model
+from lsh_native.training import load_checkpoint, load_model
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
 
@@ -132,6 +136,33 @@ def test_damage_is_refused(
                     "--data=/nowhere")  # fmt: skip
     assert "/nowhere" in error
     assert "must hold" in refused(capsys, "resume", tmp_path)
+
+
+def test_killed_it_goes_on_to_the_same_network(
+    trained: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "killed"
+    options = [f"--output={folder}", "--threads=1", "--save_every=0", "--log_every=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsh_native", "train", str(recipe), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    log = folder / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 3):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert "going on after epoch" in run(capsys, "resume", folder)
+    found, expected = (
+        load_checkpoint(at / "checkpoint.safetensors")[0] for at in (folder, trained)
+    )
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    counted = [row["total_steps"] for row in steps if row["kind"] == "step"]
+    assert counted == list(range(1, len(counted) + 1))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

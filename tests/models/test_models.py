@@ -18,9 +18,10 @@ from lsh_native.models import (
     as_model,
     model_values,
 )
-from lsh_native.nn import LanguageModel, mean_loss
+from lsh_native.nn import LanguageModel, SparseModule, mean_loss
 from lsh_native.pruning import method
 from lsh_native.sparsity.topology import Topology
+from lsh_native.training import evaluate
 
 V, T, B = 11, 6, 3
 SHARES = {"embedding_dropout": 0.2, "input_dropout": 0.4, "output_dropout": 0.3}
@@ -60,12 +61,19 @@ def text() -> tuple[Tensor, Tensor]:
 
 @each_model
 @pytest.mark.parametrize("limit", [10**9, 4 * V], ids=["whole", "slices"])
-@pytest.mark.parametrize("density", [None, 0.5], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    ("density", "gradient"),
+    [(None, "masked"), (0.5, "masked"), (0.5, "dense")],
+    ids=["dense", "sparse", "dense gradient"],
+)
 def test_loss_and_gradients_are_those_of_the_equations(
-    name: str, limit: int, density: float | None
+    name: str, limit: int, density: float | None, gradient: str
 ) -> None:
     model, (ids, target) = draw(name, density), text()
     masks = model.masks()
+    for module in model.modules():
+        if isinstance(module, SparseModule):
+            module.gradient = gradient
     weights = {
         key: (p.detach() * masks.get(key, torch.tensor(True))).requires_grad_()
         for key, p in model.named_parameters()
@@ -81,8 +89,24 @@ def test_loss_and_gradients_are_those_of_the_equations(
     expected.backward()
     torch.testing.assert_close(loss, expected)
     for key, parameter in model.named_parameters():
-        gradient = weights[key].grad * masks.get(key, torch.tensor(True))
-        torch.testing.assert_close(parameter.grad, gradient, msg=lambda m, k=key: f"{k}: {m}")
+        counts = masks.get(key, torch.tensor(True)) | (gradient == "dense")
+        wanted = weights[key].grad * counts
+        torch.testing.assert_close(parameter.grad, wanted, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@each_model
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_evaluation_predicts_every_token_once(name: str, batch_size: int) -> None:
+    model = draw(name, 0.5)
+    tokens = torch.randint(V, (24,), generator=torch.Generator().manual_seed(6))
+    loss = evaluate(model, tokens, batch_size=batch_size, window=4)
+    total = 0.0
+    for start, end in ((0, 23),) if batch_size == 1 else ((0, 8), (8, 16), (16, 23)):
+        with torch.no_grad():
+            logits = model.eval()(tokens[start:end, None])[0][:, 0]
+        expected = torch.nn.functional.cross_entropy(logits, tokens[start + 1 : end + 1])
+        total += float(expected) * (end - start)
+    assert loss == pytest.approx(total / 23, rel=1e-12)
 
 
 @each_model
