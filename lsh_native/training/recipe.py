@@ -159,6 +159,8 @@ class Recipe:
                 "decay_epoch needs decay_start to be 1, as a rate follows one schedule, "
                 f"got {self.decay_start}"
             )
+        if self.window_spread > 0 and self.window < 2:
+            raise ValueError(f"window_spread needs a window of at least 2, got {self.window}")
         if self.optimizer != "sgd" and (self.nonmono is not None or self.finetune_epochs):
             raise ValueError(
                 f"nonmono and finetune_epochs need the optimizer sgd, got {self.optimizer}"

@@ -251,6 +251,7 @@ def test_sixteen_bits_need_a_gpu():
         ({"decay_epoch": 3, "decay_factor": 2}, "decay_epoch needs decay_start to be 1.* got 0.5"),
         ({"optimizer": "adam", "nonmono": 5}, "need the optimizer sgd, got adam"),
         ({"optimizer": "adagrad"}, "optimizer must be sgd or adam or adamw, got 'adagrad'"),
+        ({"window": 1, "window_spread": 1}, "window_spread needs a window of at least 2, got 1"),
         ({"micro_batches": 21}, "micro_batches must be at most batch_size, 20, got 21"),
         ({"finetune_epochs": -1}, "finetune_epochs must be at least 0, got -1"),
         ({"loss": "median"}, "loss must be mean or sum, got 'median'"),
