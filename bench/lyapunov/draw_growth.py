@@ -48,6 +48,7 @@ def draw(run: dict[str, Any]) -> Figure:
         axes.set_ylim(500 * min(everything), 2000 * max(everything))
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(WORDS[name])
         title = f"grows as {name}^{slope(sizes, seconds):.2f}"
         axes.set_title(f"ms, {title}" if index == 0 else title)
