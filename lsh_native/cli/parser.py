@@ -21,7 +21,9 @@ def make_parser(function: Callable[..., None]) -> ArgumentParser:
     One that takes a recipe takes its options from a TOML file too.
     """
     summary = (function.__doc__ or "").partition("\n")[0]
-    parser = ArgumentParser(parser_mode="toml", description=summary, exit_on_error=False)
+    parser = ArgumentParser(
+        parser_mode="toml", description=summary, exit_on_error=False, print_config=None
+    )
     parser.add_function_arguments(function, as_group=False, as_positional=True)
     if takes_recipe(function):
         about = "a TOML file with these options; the name alone right after the command will do"
