@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 
 from lsh_native.nn import (
     LanguageModel,
+    SparseEmbedding,
     SparseGRU,
     SparseLinear,
     SparseLSTM,
@@ -26,7 +27,9 @@ from lsh_native.nn import (
 
 def language_model(density: float) -> LanguageModel:
     torch.manual_seed(0)
-    model = LanguageModel(11, 6, 6, 2, tied=True)
+    model = LanguageModel(
+        SparseEmbedding(11, 6), SparseLSTM(6, 6, 2), SparseLinear(6, 11), tied=True
+    )
     masks = {n: torch.rand(m.shape) < density for n, m in model.recurrent.masks().items()}
     model.recurrent.set_masks(masks)
     return model

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from lsh_native.report import plots
 from lsh_native.report.final import Block
 from lsh_native.report.plots import Curve, Lane, Point, to_svg
+from lsh_native.report.plots.curves import spread
 from lsh_native.report.view import Role
 
 SPECTRUM = [
@@ -115,7 +116,7 @@ def test_every_role_has_its_colour():
 
 @given(st.lists(st.floats(0, 1), max_size=8).map(sorted), st.floats(0.01, 0.1))
 def test_spread_labels_keep_their_order_and_their_distance(heights, gap):
-    apart = plots._spread(heights, gap)
+    apart = spread(heights, gap)
     assert len(apart) == len(heights)
     assert all(0 - 1e-9 <= height <= 1 + 1e-9 for height in apart)
     assert all(b - a >= gap - 1e-9 for a, b in pairwise(apart))

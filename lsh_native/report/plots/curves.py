@@ -179,7 +179,7 @@ def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
     ends.sort(key=lambda end: end[0])
     figure = figure_of(axes)
     gap = 11.5 / (72 * figure.get_figheight() * axes.get_position().height)
-    for (_, curve), height in zip(ends, _spread([end for end, _ in ends], gap), strict=True):
+    for (_, curve), height in zip(ends, spread([end for end, _ in ends], gap), strict=True):
         axes.annotate(
             curve.label,
             (1, height),
@@ -192,7 +192,7 @@ def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
         )
 
 
-def _spread(heights: Sequence[float], gap: float) -> list[float]:
+def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Move increasing heights in [0, 1] apart by at least `gap`, where there is room."""
     apart: list[float] = []
     for height in heights:
