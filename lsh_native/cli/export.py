@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from lsh_native.cli.search import STORE
+from lsh_native.nn.storage import compressed
 from lsh_native.search import export as forms
 from lsh_native.search.store import Store
-from lsh_native.training import compress_masked, dense_state, load_model, model_state, write_tensors
+from lsh_native.training import dense_state, load_model, model_state, write_tensors
 
 __all__ = ["export"]
 
@@ -34,7 +35,7 @@ def export(
     """
     if form in _OF_MODELS:
         model = load_model(source).model
-        state = dense_state(model) if form == "dense" else compress_masked(model_state(model))
+        state = dense_state(model) if form == "dense" else compressed(model_state(model))
         write_tensors(output, state)
     else:
         if source.is_file():

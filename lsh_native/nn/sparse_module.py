@@ -190,10 +190,6 @@ class SparseModule(nn.Module):
                 setattr(self, f"{name}_pattern", pattern)
         return pattern
 
-    def masked_names(self) -> list[str]:
-        """The weights that are not fully connected, by name."""
-        return [name for name in self.maskable if name in self._masked]
-
     @property
     def _dense(self) -> bool:
         """Whether every weight is fully connected."""

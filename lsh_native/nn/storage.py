@@ -18,11 +18,43 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lsh_native.nn.sparse_module import SparseModule
-
-__all__ = ["load_csr_", "masks_in", "stored_bytes", "to_csr"]
+__all__ = ["compressed", "expanded", "load_csr_", "masks_in", "stored_bytes", "to_csr"]
 
 _PARTS = ("values", "col_indices", "crow_indices", "shape")
+
+
+def compressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the entries that are not connected.
+
+    Args:
+        state: tensors by name; `w` is a masked weight where `w_mask` stands beside it.
+
+    Returns:
+        The four parts of this file's docstring in the place of each masked weight and its mask,
+        every other tensor as it is.
+    """
+    masked = [name for name in state if f"{name}_mask" in state]
+    hidden = {*masked, *(f"{name}_mask" for name in masked)}
+    return {name: tensor for name, tensor in state.items() if name not in hidden} | {
+        f"{name}.{key}": part
+        for name in masked
+        for key, part in _parts(state[name], state[f"{name}_mask"]).items()
+    }
+
+
+def expanded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict that `compressed` was given, weights zero where they are not connected.
+
+    Raises:
+        ValueError: the parts of a weight do not fit each other, saying which must be what.
+    """
+    state = {name: t for name, t in tensors.items() if _weight_of(name, tensors) is None}
+    for name in _weights(tensors):
+        mask = _mask(name, tensors)
+        values = tensors[f"{name}.values"]
+        state[name] = values.new_zeros(mask.shape).masked_scatter(mask, values)
+        state[f"{name}_mask"] = mask
+    return state
 
 
 def to_csr(module: nn.Module) -> dict[str, Tensor]:
@@ -32,18 +64,10 @@ def to_csr(module: nn.Module) -> dict[str, Tensor]:
         module: any, with sparse modules in it or itself one.
 
     Returns:
-        Tensors by name on the CPU, no two of which share memory: what `state_dict()` holds, with
-        the four parts of this file's docstring in the place of each masked weight and its mask.
+        Tensors by name on the CPU, no two of which share memory: what `compressed` makes of its
+        `state_dict()`.
     """
-    state = module.state_dict()
-    for prefix, part in module.named_modules():
-        if isinstance(part, SparseModule):
-            for name in part.masked_names():
-                path = f"{prefix}.{name}" if prefix else name
-                if path in state:  # not where a parametrisation holds the weight
-                    weight, mask = state.pop(path), state.pop(f"{path}_mask")
-                    state |= {f"{path}.{key}": t for key, t in _compressed(weight, mask).items()}
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    return {name: t.detach().cpu().clone() for name, t in compressed(module.state_dict()).items()}
 
 
 def stored_bytes(tensors: Mapping[str, Tensor]) -> int:
@@ -58,13 +82,7 @@ def load_csr_(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ValueError: the parts of a weight do not fit each other, saying which must be what.
         RuntimeError: names or shapes are not the module's.
     """
-    state = {name: t for name, t in tensors.items() if _weight_of(name, tensors) is None}
-    for name in _weights(tensors):
-        mask = _mask(name, tensors)
-        values = tensors[f"{name}.values"]
-        state[name] = values.new_zeros(mask.shape).masked_scatter(mask, values)
-        state[f"{name}_mask"] = mask
-    module.load_state_dict(state)
+    module.load_state_dict(expanded(tensors))
 
 
 def masks_in(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
@@ -95,7 +113,7 @@ def masks_in(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tenso
     return {name.removeprefix(prefix): m for name, m in masks.items() if name.startswith(prefix)}
 
 
-def _compressed(weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _parts(weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
     mask = mask != 0  # torch.nn.utils.prune puts numbers there
     index = torch.int16 if mask.shape[1] <= 2**15 else torch.int32
     counts = mask.count_nonzero(1).cumsum(0)

@@ -26,7 +26,6 @@ from lsh_native.training.result import (
     Snapshot,
 )
 from lsh_native.training.session import CHECKPOINT, train
-from lsh_native.training.sparse_storage import compress_masked
 from lsh_native.training.tracking import (
     EpochTable,
     JsonLines,
@@ -54,7 +53,6 @@ __all__ = [
     "Tracker",
     "Trainer",
     "averaged_parameters",
-    "compress_masked",
     "dense_state",
     "draw_model",
     "evaluate",

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from lsh_native.data.vocabulary import Vocabulary
 from lsh_native.nn.language_model import LanguageModel
+from lsh_native.nn.storage import compressed, expanded
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lsh_native.training.random_stream import RandomStream
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import Snapshot
-from lsh_native.training.sparse_storage import compress_masked, expand_masked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ def save_model(
     """
     save_checkpoint(
         path,
-        compress_masked(snapshot.state),
+        compressed(snapshot.state),
         {
             "kind": "model",
             "recipe": recipe.to_dict(),
@@ -85,7 +85,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         recipe = Recipe(**metadata["recipe"])
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
         model = draw_model(recipe, len(vocabulary), seed=0).eval()
-        load_model_state_(model, expand_masked(state))
+        load_model_state_(model, expanded(state))
         return SavedModel(
             model=model,
             recipe=recipe,

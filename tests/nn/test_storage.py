@@ -23,6 +23,7 @@ from lsh_native.nn import (
     stored_bytes,
     to_csr,
 )
+from lsh_native.nn.storage import compressed, expanded
 
 
 def language_model(density: float) -> LanguageModel:
@@ -53,6 +54,20 @@ def test_a_matrix_by_hand() -> None:
         csr = torch.sparse_csr_tensor(parts[0].long(), parts[1].long(), parts[2], size=(2, 3))
     assert torch.equal(csr.to_dense(), layer.masked_weight("weight"))
     assert stored_bytes(found) == 3 * 4 + 3 * 2 + 3 * 4 + 2 * 8
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 40), (40, 1), (3, 0), (0, 3)])
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_masked_weights_of_a_state_come_back(shape: tuple[int, int], density: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(shape, generator=generator) < density
+    weight = torch.randn(shape, generator=generator).to(torch.bfloat16)
+    state = {"w": weight, "w_mask": mask, "bias": torch.tensor([5.0])}
+    restored = expanded(compressed(state))
+    assert restored.keys() == state.keys()
+    assert torch.equal(restored["w_mask"], mask)
+    assert torch.equal(restored["w"], weight * mask)
+    assert restored["bias"] is state["bias"]
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
