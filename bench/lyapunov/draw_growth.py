@@ -36,22 +36,24 @@ def slope(sizes: list[int], seconds: list[float]) -> float:
 
 @STYLE
 def draw(run: dict[str, Any]) -> Figure:
-    """Milliseconds over each size, on logarithmic axes of one height."""
+    """Time over each size, in units of the smallest one's, on logarithmic axes of one height."""
     figure = Figure(figsize=(720 / 72, 210 / 72), dpi=72)
-    everything = [seconds for name in GROWING for seconds in growth(run, name)[1]]
+    most = max(max(seconds) / seconds[0] for _, seconds, _ in (growth(run, n) for n in GROWING))
     for index, name in enumerate(GROWING):
         sizes, seconds, _ = growth(run, name)
         axes = figure.add_axes((0.07 + 0.235 * index, 0.2, 0.2, 0.66))
-        axes.plot(sizes, [1e3 * s for s in seconds], marker="o", ms=4, **line_style(Role.FOUND))
+        axes.plot(
+            sizes, [s / seconds[0] for s in seconds], marker="o", ms=4, **line_style(Role.FOUND)
+        )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_ylim(500 * min(everything), 2000 * max(everything))
+        axes.set_ylim(0.6, 2 * most)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(WORDS[name])
         title = f"grows as {name}^{slope(sizes, seconds):.2f}"
-        axes.set_title(f"ms, {title}" if index == 0 else title)
+        axes.set_title(f"time {title}" if index == 0 else title)
         if index:
             axes.tick_params(labelleft=False)
     return figure

@@ -59,6 +59,8 @@ def spectrum(
     saved = load_model(model)
     corpus = load_corpus(data, text)
     saved.require_vocabulary(corpus.vocabulary, corpus.name)
+    if sequences < 1:
+        raise ValueError(f"sequences must be at least 1, got {sequences}")
     columns = evaluation_columns(corpus.valid, sequences)
     needed = 35 if reference else state_warmup + tangent_warmup + steps
     if len(columns) < needed:
