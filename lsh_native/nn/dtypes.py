@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["MisfitError", "covered_by_autocast", "kernel_dtype", "result_dtype"]
 
+_AUTOCAST_DEVICES = ("cpu", "cuda")
+"""Those that have kernels here; asked by name, as not every torch compiles the question itself."""
+
 
 class MisfitError(ValueError, RuntimeError):
     """An input that does not fit: `torch.nn` raises one of the two, now this, now that."""
@@ -20,7 +23,7 @@ def kernel_dtype(dtype: torch.dtype) -> torch.dtype:
 def covered_by_autocast(weight: Tensor) -> bool:
     """Whether autocast covers a call of a layer with this weight: it leaves float64 alone."""
     kind = weight.device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    on = kind in _AUTOCAST_DEVICES and torch.is_autocast_enabled(kind)
     return on and weight.dtype != torch.float64
 
 
