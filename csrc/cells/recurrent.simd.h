@@ -158,20 +158,23 @@ struct Recurrent {
     const PanelPlan& plan = layer.input_panels.plan;
     const int64_t H = layer.hidden, L = layer.tiling.lanes;
     const T* x = pass.input_tiles + tile * layer.input_size * L;
-    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
-      const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
-      for_slabs<T>(layer.tiling.lanes_in(tile), [&](const Slab& slab) {
-        multiply_chunk(layer.input_panels, chunk, x, slab, sums);
-        for (int64_t at = 0; at < slab.width<T>(); at += kWidth<T>) {
-          const LanePlace place = sums.place(slab, at);
-          for (int64_t i = 0; i < G * count; ++i) {
-            const int64_t row = i / count * H + first + i % count;
-            Vector<T, kWidth<T>> v = load<T, kWidth<T>>(sums.numbers + place.offset + i * place.stride);
-            if (layer.input_bias) v += layer.input_bias[row];
-            store<T, kWidth<T>>(pass.projected_tile + row * L + slab.first + at, v);
+    const int64_t lanes = layer.tiling.lanes_in(tile), cached = cached_lanes<T>(plan.columns);
+    for (int64_t begin = 0; begin < lanes; begin += cached) {
+      for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+        for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+          multiply_chunk(layer.input_panels, chunk, x, slab, sums);
+          for (int64_t at = 0; at < slab.width<T>(); at += kWidth<T>) {
+            const LanePlace place = sums.place(slab, at);
+            for (int64_t i = 0; i < G * count; ++i) {
+              const int64_t row = i / count * H + first + i % count;
+              Vector<T, kWidth<T>> v = load<T, kWidth<T>>(sums.numbers + place.offset + i * place.stride);
+              if (layer.input_bias) v += layer.input_bias[row];
+              store<T, kWidth<T>>(pass.projected_tile + row * L + slab.first + at, v);
+            }
           }
-        }
-      });
+        });
+      }
     }
   }
 
@@ -267,6 +270,8 @@ struct Recurrent {
     count_columns(layer.recurrent_weight[0].pattern, before);
     const Range chunks = share_chunks(worker, plan, before);
     const Range units = units_of(plan, chunks);
+    for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows(layer.recurrent_weight[d], H, units);
+    wait_for_team(worker);
     for (int64_t d = 0; d < layer.depth; ++d) {
       if (d > 0) count_columns(layer.recurrent_weight[d].pattern, before);
       pack_columns(layer.recurrent_weight[d], layer.recurrent_panels[d], before, next, chunks);
@@ -310,6 +315,8 @@ struct Recurrent {
                       pass.state_tiles + d * all_lanes * H, pass.grad_recurrent_weight[d], units);
     }
     if (pass.grad_input) {
+      gather_owned_rows(layer.input_weight, H, units);  // over what was the room of its gradient
+      wait_for_team(worker);
       count_columns(layer.input_weight.pattern, before);
       const Range columns = share_chunks(worker, layer.input_panels.plan, before);
       pack_columns(layer.input_weight, layer.input_panels, before, next, columns);

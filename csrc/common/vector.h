@@ -66,6 +66,24 @@ static inline void store_first(T* p, Vector<T, N> v, int count) {
   }
 }
 
+// The number at p in every lane: one load, which copies of `splat` are not.
+template <class T, int N>
+static inline __attribute__((always_inline)) Vector<T, N> load_one(const T* p) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16 && sizeof(T) == 4) return (Vector<T, N>)_mm512_set1_ps(*p);
+  if constexpr (N == 8 && sizeof(T) == 8) return (Vector<T, N>)_mm512_set1_pd(*p);
+#endif
+#if defined(__AVX__)
+  if constexpr (N == 8 && sizeof(T) == 4) return (Vector<T, N>)_mm256_set1_ps(*p);
+  if constexpr (N == 4 && sizeof(T) == 8) return (Vector<T, N>)_mm256_set1_pd(*p);
+#endif
+  if constexpr (N == 4 && sizeof(T) == 4) return (Vector<T, N>)_mm_set1_ps(*p);
+  if constexpr (N == 2 && sizeof(T) == 8) return (Vector<T, N>)_mm_set1_pd(*p);
+  Vector<T, N> v;
+  for (int i = 0; i < N; ++i) v[i] = *p;
+  return v;
+}
+
 // Four numbers, again in every four of N lanes: one load where the level has it.
 template <class T, int N>
 static inline __attribute__((always_inline)) Vector<T, N> load_fours(const T* p) {

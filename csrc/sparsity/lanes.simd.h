@@ -47,6 +47,20 @@ LSH_INLINE Slab slab_at(int64_t first, int64_t lanes) {
   return rest > kWidestTail ? Slab{first, full + 1, 0} : Slab{first, full, rest};
 }
 
+// Lanes of `channels` channels that stay in the second-level cache while chunk after chunk is multiplied with them.
+template <class T>
+LSH_INLINE int64_t cached_lanes(int64_t channels) {
+  constexpr int64_t kCacheBytes = 1 << 20;
+  const int64_t slabs = kCacheBytes / (kSlabLanes<T> * int64_t(sizeof(T)) * (channels > 0 ? channels : 1));
+  return (slabs > 1 ? slabs : 1) * kSlabLanes<T>;
+}
+
+// Calls body(slab) for those from lane `begin` to `end` of `lanes` lanes.
+template <class T, class Body>
+LSH_INLINE void for_slabs_between(int64_t begin, int64_t end, int64_t lanes, const Body& body) {
+  for (int64_t first = begin; first < end && first < lanes; first += kSlabLanes<T>) body(slab_at<T>(first, lanes));
+}
+
 template <class T, class Body>
 LSH_INLINE void for_slabs(int64_t lanes, const Body& body) {
   for (int64_t first = 0; first < lanes; first += kSlabLanes<T>) body(slab_at<T>(first, lanes));

@@ -34,6 +34,8 @@ void backward(const LinearBackward<T>& pass, const Worker& worker) {
   prepare_tiles(tiling, p.rows, pass.grad_output, pass.output_tiles, worker);
   Range chunks{};
   if (pass.grad_input) {
+    gather_rows(pass.weight, rows.begin, rows.end);
+    wait_for_team(worker);
     int32_t* before = pass.scratch + worker.index * (p.columns + 1 + p.rows);
     count_columns(p, before);
     chunks = share_chunks(worker, pass.panels.plan, before);

@@ -54,7 +54,7 @@ uintptr_t lay_out(PanelMatrix<T>& matrix, int64_t entries, uintptr_t begin) {
   matrix.bases = pieces.take<int64_t>(matrix.plan.chunks);
   matrix.starts = pieces.take<int32_t>(matrix.plan.starts());
   matrix.slots = pieces.take<uint8_t>(matrix.plan.slots());
-  matrix.offsets = pieces.take<uint16_t>(entries);
+  matrix.offsets = pieces.take<uint16_t>(entries / matrix.plan.bundle_rows);
   matrix.values = pieces.take<T>(entries);
   return pieces.end();
 }

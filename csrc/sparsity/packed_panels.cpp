@@ -18,7 +18,17 @@ namespace {
 
 constexpr int64_t kPanelsMark = 0x4c53484e;
 constexpr int64_t kPanelsHeader = 8;
-enum PanelsField { kPanelsMarkAt, kRowsAt, kColumnsAt, kGatesAt, kBytesAt, kLanesAt, kNonZerosAt };
+enum PanelsField { kPanelsMarkAt, kRowsAt, kColumnsAt, kGatesAt, kBytesAt, kLanesAt, kNonZerosAt, kBundlesAt };
+
+// Bundles as one number.
+int64_t number_of(Bundles bundles) { return 2 * bundles.rows + bundles.of_gates; }
+Bundles bundles_of(int64_t number) { return {number / 2, number % 2 != 0}; }
+
+bool can_bundle(Bundles bundles, int64_t gates, int64_t units) {
+  if (bundles.rows == 1 && !bundles.of_gates) return true;
+  if (bundles.of_gates) return bundles.rows == gates && gates >= 2 && gates <= 4;
+  return (bundles.rows == 4 || bundles.rows == most_group_rows()) && units % bundles.rows == 0;
+}
 
 const auto& kernel(float) { return pack_panels_table().float32; }
 const auto& kernel(double) { return pack_panels_table().float64; }
@@ -29,11 +39,11 @@ struct Layout {
   PanelPlan plan;
   int64_t values, offsets, starts, slots, bases, bytes;
 
-  static Layout of(int64_t gates, int64_t units, int64_t columns, int64_t lanes, int64_t non_zeros) {
+  static Layout of(int64_t gates, int64_t units, int64_t columns, int64_t lanes, int64_t non_zeros, Bundles bundles) {
     const double entries = double(gates) * double(units) * double(columns);
     const double density = double(non_zeros) / std::max(entries, 1.0);
     Layout layout{};
-    layout.plan = plan_panels(units, gates, columns, slab_lanes(lanes) * int64_t(sizeof(T)), density);
+    layout.plan = plan_panels(units, gates, columns, slab_lanes(lanes) * int64_t(sizeof(T)), density, bundles);
     int64_t at = kPanelsHeader * int64_t(sizeof(int64_t));
     const auto add = [&at](int64_t count, int64_t size) {
       const int64_t begin = at;
@@ -41,7 +51,7 @@ struct Layout {
       return begin;
     };
     layout.values = add(layout.plan.entries(non_zeros), sizeof(T));
-    layout.offsets = add(layout.plan.entries(non_zeros), sizeof(uint16_t));
+    layout.offsets = add(layout.plan.places(non_zeros), sizeof(uint16_t));
     layout.starts = add(layout.plan.starts(), sizeof(int32_t));
     layout.slots = add(layout.plan.slots(), sizeof(uint8_t));
     layout.bases = add(layout.plan.chunks, sizeof(int64_t));
@@ -66,10 +76,12 @@ Tensor pack_panels_as(const Tensor& weight, const Tensor& pattern, int64_t gates
   const SparseMatrix<T> matrix =
       prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
   const int64_t non_zeros = matrix.pattern.non_zeros;
-  const Layout<T> layout = Layout<T>::of(gates, rows / gates, columns, lanes, non_zeros);
+  const Bundles bundles = find_bundles(matrix.pattern, gates, most_group_rows());
+  const Layout<T> layout = Layout<T>::of(gates, rows / gates, columns, lanes, non_zeros, bundles);
   Tensor packed = torch::stable::new_zeros(weight, {layout.bytes}, ScalarType::Byte);
   char* memory = reinterpret_cast<char*>(packed.mutable_data_ptr());
-  const int64_t header[kPanelsHeader] = {kPanelsMark, rows, columns, gates, int64_t(sizeof(T)), lanes, non_zeros, 0};
+  const int64_t header[kPanelsHeader] = {kPanelsMark,        rows,  columns,   gates,
+                                         int64_t(sizeof(T)), lanes, non_zeros, number_of(bundles)};
   std::copy(header, header + kPanelsHeader, reinterpret_cast<int64_t*>(memory));
   const PanelMatrix<T> panels = layout.in(memory);
   run_team(1 + non_zeros / 65536,
@@ -105,8 +117,10 @@ PanelMatrix<T> checked_panels(const Tensor& packed, int64_t gates, int64_t units
   STD_TORCH_CHECK(fits, name, " must be packed for ", gates, " gates of ", units, " units, ", columns, " columns and ",
                   lanes, " lanes of this dtype");
   const int64_t non_zeros = header[kNonZerosAt];
-  const bool possible = non_zeros >= 0 && non_zeros <= gates * units * columns;
-  const Layout<T> layout = Layout<T>::of(gates, units, columns, lanes, possible ? non_zeros : 0);
+  const Bundles bundles = bundles_of(header[kBundlesAt]);
+  const bool possible = non_zeros >= 0 && non_zeros <= gates * units * columns && can_bundle(bundles, gates, units);
+  const Layout<T> layout =
+      Layout<T>::of(gates, units, columns, lanes, possible ? non_zeros : 0, possible ? bundles : Bundles{});
   STD_TORCH_CHECK(possible && packed.size(0) == layout.bytes, name, " must be as long as it was packed, got ",
                   packed.size(0), " bytes");
   const PanelMatrix<T> panels = layout.in(memory);
@@ -116,13 +130,14 @@ PanelMatrix<T> checked_panels(const Tensor& packed, int64_t gates, int64_t units
   bool ascending = true;
   for (int64_t c = 0; c < plan.chunks; ++c) {
     const int32_t* starts = panels.starts + c * (per_chunk + 1);
-    ascending = ascending && starts[0] == 0 && panels.bases[c] >= 0 && panels.bases[c] <= room;
+    ascending = ascending && starts[0] == 0 && panels.bases[c] >= 0 && panels.bases[c] <= room &&
+                panels.bases[c] % plan.bundle_rows == 0;
     for (int64_t g = 0; g < per_chunk; ++g) ascending = ascending && starts[g] <= starts[g + 1];
-    if (ascending) end = std::max(end, panels.bases[c] + 4 * int64_t(starts[per_chunk]));
+    if (ascending) end = std::max(end, panels.bases[c] + plan.group_rows() * int64_t(starts[per_chunk]));
   }
   uint16_t furthest = 0;
   if (ascending && end <= room) {
-    for (int64_t i = 0; i < end; ++i) furthest = std::max(furthest, panels.offsets[i]);
+    for (int64_t i = 0; i < end / plan.bundle_rows; ++i) furthest = std::max(furthest, panels.offsets[i]);
   }
   uint8_t last_slot = 0;
   for (int64_t i = 0; i < plan.slots(); ++i) last_slot = std::max(last_slot, panels.slots[i]);

@@ -1,7 +1,7 @@
 // Panel matrices (panels.h) that outlive a call: one byte tensor, made by lsh::pack_panels and checked where it is
 // read.
 //
-//   header, 8 int64    mark, rows, columns, gates, bytes of a number, lanes, non-zeros, 0
+//   header, 8 int64    mark, rows, columns, gates, bytes of a number, lanes, non-zeros, bundles
 //   values, offsets, starts, slots, bases, as in PanelMatrix, each aligned to a cache line
 #pragma once
 

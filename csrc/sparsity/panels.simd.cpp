@@ -4,7 +4,7 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
-constexpr int64_t kAhead = 2048;  // bytes of values asked for before they are needed, when they come from far away
+constexpr int64_t kAhead = 2048;              // bytes asked for before they are needed, when they come from far away
 constexpr int kUnusedSlot = int(kChunkRows);  // the row of sums that nobody reads
 
 // Rows 0 … rows - 1 in the order of descending counts, ties in ascending order. Returns nothing of rows without any.
@@ -22,20 +22,23 @@ static inline void sort_by_count(const int32_t* count, int64_t rows, uint8_t* or
   for (int64_t i = 0; i < rows; ++i) order[place[most - count[i]]++] = uint8_t(i);
 }
 
-// The group table of one chunk and panel from the counts of its rows. Returns where the next panel's entries begin.
+// The group table of one chunk of `units` units and a panel from the counts of its bundles. Returns where the next
+// panel's columns begin.
 template <class T>
 static int32_t lay_out_groups(const PanelMatrix<T>& out, int64_t chunk, int64_t panel, const int32_t* count,
-                              int64_t rows, int32_t at, uint8_t* order) {
-  const int64_t groups = out.plan.groups();
-  int32_t* starts = out.starts + chunk * (out.plan.panels * groups + 1) + panel * groups;
-  uint8_t* slots = out.slots + (chunk * out.plan.panels + panel) * groups * 4;
-  sort_by_count(count, rows, order);
+                              int64_t units, int32_t at, uint8_t* order) {
+  const PanelPlan& plan = out.plan;
+  const int64_t groups = plan.groups(), R = plan.bundle_rows, B = plan.bundles, bundles = plan.gates * units / R;
+  int32_t* starts = out.starts + chunk * (plan.panels * groups + 1) + panel * groups;
+  uint8_t* slot = out.slots + (chunk * plan.panels + panel) * plan.groups() * plan.group_rows();
+  sort_by_count(count, bundles, order);
   for (int64_t g = 0; g < groups; ++g) {
     starts[g] = at;
-    for (int64_t r = 4 * g; r < 4 * g + 4; ++r) {
-      slots[r] = r < rows && count[order[r]] > 0 ? order[r] : uint8_t(kUnusedSlot);
+    for (int64_t b = B * g; b < B * (g + 1); ++b) {
+      const bool any = b < bundles && count[order[b]] > 0;
+      for (int64_t r = 0; r < R; ++r) *slot++ = uint8_t(any ? plan.row_of_bundle(order[b], r, units) : kUnusedSlot);
     }
-    if (4 * g < rows) at += count[order[4 * g]];
+    if (B * g < bundles) at += count[order[B * g]];
   }
   starts[groups] = at;  // of the next panel, or the end of the chunk
   return at;
@@ -46,62 +49,67 @@ void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range c
   if (out.ready) return;
   const PatternView& p = matrix.pattern;
   const PanelPlan& plan = out.plan;
+  const int64_t R = plan.bundle_rows, B = plan.bundles, G = plan.group_rows();
   int64_t base = 0;
   for (int64_t c = 0; c < chunks.end; ++c) {
     const int64_t first = c * plan.chunk_units, units = plan.units_in(c), rows = plan.gates * units;
-    const int64_t here = base;
-    base += 4 * plan.columns;
+    const int64_t here = base, bundles = rows / R;
+    base += G * plan.columns;
     for (int64_t g = 0; g < plan.gates; ++g) {
       const int64_t row = g * plan.units + first;
       base += p.row_offsets[row + units] - p.row_offsets[row];
     }
     if (c < chunks.begin) continue;
     out.bases[c] = here;
-    int64_t row_of[kChunkRows];
+    int64_t row_of[kChunkRows];  // by bundles: the r-th row of bundle b at b * R + r
     int32_t next[kChunkRows], count[kChunkRows];
     uint8_t order[kChunkRows];
-    for (int64_t i = 0; i < rows; ++i) {
-      row_of[i] = i / units * plan.units + first + i % units;
-      next[i] = p.row_offsets[row_of[i]];
+    for (int64_t g = 0; g < plan.gates; ++g) {
+      gather_rows(matrix, g * plan.units + first, g * plan.units + first + units);
+    }
+    for (int64_t b = 0; b < bundles; ++b) {
+      for (int64_t r = 0; r < R; ++r) {
+        const int64_t i = plan.row_of_bundle(b, r, units);
+        row_of[b * R + r] = i / units * plan.units + first + i % units;
+        next[b * R + r] = p.row_offsets[row_of[b * R + r]];
+      }
     }
     int32_t at = 0;
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t left = panel * plan.panel_columns, right = left + plan.panel_columns;
-      for (int64_t i = 0; i < rows; ++i) {
-        const int32_t stop = p.row_offsets[row_of[i] + 1];
-        int32_t k = next[i];
+      for (int64_t b = 0; b < bundles; ++b) {
+        const int32_t stop = p.row_offsets[row_of[b * R] + 1];
+        int32_t k = next[b * R];
         while (k < stop && p.column_of[k] < right) ++k;
-        count[i] = k - next[i];
+        count[b] = k - next[b * R];
       }
       const int32_t start = at;
-      at = lay_out_groups(out, c, panel, count, rows, at, order);
-      T* group_values = out.values + here + 4 * int64_t(start);
-      uint16_t* group_offsets = out.offsets + here + 4 * int64_t(start);
-      for (int64_t r = 0; r < (rows + 3) / 4 * 4; ++r) {
-        const int64_t longest = count[order[r / 4 * 4]];
-        T* values = group_values + r % 4;
-        uint16_t* offsets = group_offsets + r % 4;
-        int64_t k = 0;
-        uint16_t offset = 0;
-        if (r < rows) {
-          const int64_t row = row_of[order[r]], mine = count[order[r]];
-          const int32_t* column_of = p.column_of + next[order[r]];
-          const T* weight = matrix.weight + (matrix.packed ? next[order[r]] : row * p.columns);
-          for (; k < mine; ++k) {
-            values[4 * k] = weight[matrix.packed ? k : column_of[k]];
-            offsets[4 * k] = offset = uint16_t((column_of[k] - left) * 8);
+      at = lay_out_groups(out, c, panel, count, units, at, order);
+      T* group_values = out.values + here + G * int64_t(start);
+      uint16_t* group_offsets = out.offsets + here / R + B * int64_t(start);
+      for (int64_t g = 0; g < (bundles + B - 1) / B; ++g) {
+        const int64_t longest = count[order[B * g]];
+        for (int64_t b = 0; b < B; ++b) {
+          const int64_t bundle = B * g + b < bundles ? order[B * g + b] : -1, mine = bundle < 0 ? 0 : count[bundle];
+          const int32_t* column_of = bundle < 0 ? nullptr : p.column_of + next[bundle * R];
+          uint16_t* offsets = group_offsets + b;
+          uint16_t offset = 0;
+          for (int64_t k = 0; k < mine; ++k) offsets[B * k] = offset = uint16_t((column_of[k] - left) * 8);
+          for (int64_t k = mine; k < longest; ++k) offsets[B * k] = offset;
+          for (int64_t r = 0; r < R; ++r) {
+            T* values = group_values + b * R + r;
+            if (mine > 0) {
+              const int64_t row = bundle * R + r;
+              const T* weight = matrix.row_values + next[row];
+              for (int64_t k = 0; k < mine; ++k) values[G * k] = weight[k];
+            }
+            for (int64_t k = mine; k < longest; ++k) values[G * k] = 0;
           }
         }
-        for (; k < longest; ++k) {
-          values[4 * k] = 0;
-          offsets[4 * k] = offset;
-        }
-        if (r % 4 == 3) {
-          group_values += 4 * longest;
-          group_offsets += 4 * longest;
-        }
+        group_values += G * longest;
+        group_offsets += B * longest;
       }
-      for (int64_t i = 0; i < rows; ++i) next[i] += count[i];
+      for (int64_t row = 0; row < rows; ++row) next[row] += count[row / R];
     }
   }
 }
@@ -111,6 +119,7 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
                   Range chunks) {
   const PatternView& p = matrix.pattern;
   const PanelPlan& plan = out.plan;
+  const int64_t B = plan.bundles;  // of a row each
   if (chunks.begin == chunks.end) return;
   const int32_t first_column = int32_t(chunks.begin * plan.chunk_units);
   for (int64_t row = 0; row < p.rows; ++row) {
@@ -127,14 +136,14 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
   }
   for (int64_t c = chunks.begin; c < chunks.end; ++c) {
     const int32_t left = int32_t(c * plan.chunk_units), rows = int32_t(plan.units_in(c)), right = left + rows;
-    out.bases[c] = before[left] + 4 * plan.columns * c;
+    out.bases[c] = before[left] + B * plan.columns * c;
     T* values = out.values + out.bases[c];
     uint16_t* offsets = out.offsets + out.bases[c];
     int32_t at = 0;
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t top = panel * plan.panel_columns;
       const int64_t bottom = top + plan.panel_columns < p.rows ? top + plan.panel_columns : p.rows;
-      int32_t count[kChunkRows] = {}, place[kChunkRows], filled[kChunkRows];
+      int32_t count[kChunkRows] = {}, filled[kChunkRows];
       uint8_t order[kChunkRows];
       for (int64_t row = top; row < bottom; ++row) {
         const int32_t stop = p.row_offsets[row + 1];
@@ -142,25 +151,24 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
       }
       const int32_t* starts = out.starts + c * (plan.panels * plan.groups() + 1) + panel * plan.groups();
       at = lay_out_groups(out, c, panel, count, rows, at, order);
-      for (int32_t r = 0; r < rows; ++r) place[order[r]] = filled[order[r]] = 4 * starts[r / 4] + r % 4;
+      for (int32_t r = 0; r < rows; ++r) filled[order[r]] = int32_t(B * starts[r / B] + r % B);
       for (int64_t row = top; row < bottom; ++row) {
         const int32_t stop = p.row_offsets[row + 1];
         const uint16_t offset = uint16_t((row - top) * 8);
-        const T* weight = matrix.packed ? matrix.weight : matrix.weight + row * p.columns;
         int32_t k = next[row];
         for (; k < stop && p.column_of[k] < right; ++k) {
           const int32_t column = p.column_of[k] - left;
-          values[filled[column]] = weight[matrix.packed ? k : p.column_of[k]];
+          values[filled[column]] = matrix.row_values[k];
           offsets[filled[column]] = offset;
-          filled[column] += 4;
+          filled[column] += int32_t(B);
         }
         next[row] = k;
       }
-      for (int32_t r = 0; r < (rows + 3) / 4 * 4; ++r) {
-        const int32_t end = 4 * (starts[r / 4] + count[order[r / 4 * 4]]) + r % 4;
-        int32_t e = r < rows ? filled[order[r]] : 4 * starts[r / 4] + r % 4;
-        const uint16_t offset = r < rows && count[order[r]] > 0 ? offsets[e - 4] : uint16_t(0);
-        for (; e < end; e += 4) {
+      for (int64_t r = 0; r < (rows + B - 1) / B * B; ++r) {
+        const int64_t end = B * (starts[r / B] + count[order[r / B * B]]) + r % B;
+        int64_t e = r < rows ? filled[order[r]] : B * starts[r / B] + r % B;
+        const uint16_t offset = r < rows && count[order[r]] > 0 ? offsets[e - B] : uint16_t(0);
+        for (; e < end; e += B) {
           values[e] = 0;
           offsets[e] = offset;
         }
@@ -175,86 +183,169 @@ LSH_INLINE auto repeat_one(auto fours, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(fours, fours, (I / 4 * 4 + R)...);
 }
 
-// One group: M full vectors and a tail of Q lanes of four rows.
-template <class T, int M, int Q>
-LSH_INLINE void multiply_group(const T* value, const uint16_t* offset, int64_t count, const T* full, const T* tail,
-                               const uint8_t* slot, T* full_sums, T* tail_sums) {
-  constexpr int W = kWidth<T>;
-  Vector<T, W> sums[4][M + !M] = {};
-  Vector<T, Q + 4 * !Q> rest[4] = {};
-  const char* full_rows = reinterpret_cast<const char*>(full);
-  const char* tail_rows = reinterpret_cast<const char*>(tail);
+// Each of N / Q numbers Q times in a row.
+template <class T, int Q, int N, int... I>
+LSH_INLINE Vector<T, N> repeat_each(const T* p, std::integer_sequence<int, I...>) {
+  return Vector<T, N>{p[I / Q]...};
+}
+
+// Q numbers, again and again.
+template <class T, int Q, int N, int... I>
+LSH_INLINE Vector<T, N> load_again(const T* p, std::integer_sequence<int, I...>) {
+  if constexpr (Q == N) {
+    return load<T, N>(p);
+  } else if constexpr (Q == 4) {
+    return load_fours<T, N>(p);
+  } else {
+    const Vector<T, Q> v = load<T, Q>(p);
+    return __builtin_shufflevector(v, v, (I % Q)...);
+  }
+}
+
+// One group of B bundles of one row each: M full vectors and a tail of Q lanes.
+template <class T, int M, int Q, int B>
+LSH_INLINE void multiply_rows(const T* value, const uint16_t* offset, int64_t count, const char* full, const char* tail,
+                              const uint8_t* slot, T* full_sums, T* tail_sums) {
+  constexpr int W = kWidth<T>, N = M > 0 ? W : Q;
+  Vector<T, W> sums[B][M + !M] = {};
+  Vector<T, Q + 4 * !Q> rest[B] = {};
   for (int64_t k = 0; k < count; ++k) {
-    constexpr int N = M > 0 ? W : Q;
-    Vector<T, N> values{};
-    if constexpr (N >= 4) values = load_fours<T, N>(value + 4 * k);
-    __builtin_prefetch(reinterpret_cast<const char*>(value + 4 * k) + kAhead);
-    __builtin_prefetch(reinterpret_cast<const char*>(offset + 4 * k) + kAhead / 2);
-    uint64_t offsets;
-    __builtin_memcpy(&offsets, offset + 4 * k, 8);
-    const auto row = [&]<int R>() __attribute__((always_inline)) {
-      const uint64_t at = R == 3 ? offsets >> 48 : offsets >> (16 * R) & 0xffff;
-      Vector<T, N> v;
-      if constexpr (N >= 4) {
-        v = repeat_one<R>(values, std::make_integer_sequence<int, N>());
-      } else {
-        v = splat<T, N>(value[4 * k + R]);
-      }
+    const auto four = [&]<int F>() __attribute__((always_inline)) {
+      const T* value_here = value + B * k + 4 * F;
+      Vector<T, N> values{};
+      if constexpr (N >= 4) values = load_fours<T, N>(value_here);
+      uint32_t offsets[2];  // two places in a number: one load and two steps for both
+      __builtin_memcpy(offsets, offset + B * k + 4 * F, 8);
+      const auto row = [&]<int R>() __attribute__((always_inline)) {
+        const uint64_t at = R % 2 ? offsets[R / 2] >> 16 : offsets[R / 2] & 0xffff;
+        constexpr int I = 4 * F + R;
+        Vector<T, N> v;
+        if constexpr (N >= 4) {
+          v = repeat_one<R>(values, std::make_integer_sequence<int, N>());
+        } else {
+          v = splat<T, N>(value_here[R]);
+        }
+        if constexpr (M > 0) {
+          const T* x = reinterpret_cast<const T*>(full + at * (M * W * sizeof(T) / 8));
+          for (int m = 0; m < M; ++m) sums[I][m] += v * load<T, W>(x + m * W);
+        }
+        if constexpr (Q > 0) {
+          const T* x = reinterpret_cast<const T*>(tail + at * (Q * sizeof(T) / 8));
+          if constexpr (M > 0) {
+            rest[I] += first_lanes<T, W, Q>(v) * load<T, Q>(x);
+          } else {
+            rest[I] += v * load<T, Q>(x);
+          }
+        }
+      };
+      row.template operator()<0>();
+      row.template operator()<1>();
+      row.template operator()<2>();
+      row.template operator()<3>();
+    };
+    four.template operator()<0>();
+    if constexpr (B > 4) four.template operator()<1>();
+  }
+  for (int i = 0; i < B; ++i) {
+    T* out = full_sums + slot[i] * M * W;
+    for (int m = 0; m < M; ++m) store<T, W>(out + m * W, load<T, W>(out + m * W) + sums[i][m]);
+    if constexpr (Q > 0) {
+      T* last = tail_sums + slot[i] * Q;
+      store<T, Q>(last, load<T, Q>(last) + rest[i]);
+    }
+  }
+}
+
+// One group of B bundles of R rows each, which read the same lanes. Tails of as many rows as there is room for are one
+// vector.
+template <class T, int M, int Q, int B, int R>
+LSH_INLINE void multiply_bundles(const T* value, const uint16_t* offset, int64_t count, const char* full,
+                                 const char* tail, const uint8_t* slot, T* full_sums, T* tail_sums) {
+  constexpr int W = kWidth<T>, kRoom = Q > 0 && W / (Q + !Q) > 0 ? W / (Q + !Q) : 1;
+  constexpr int kTogether = R % kRoom == 0 ? kRoom : 1, N = Q > 0 ? Q * kTogether : 4;
+  constexpr auto lanes = std::make_integer_sequence<int, N>();
+  Vector<T, W> sums[B * R][M + !M] = {};
+  Vector<T, N> rest[B * R / kTogether] = {};
+  for (int64_t k = 0; k < count; ++k) {
+    const auto bundle = [&]<int I>() __attribute__((always_inline)) {
+      const uint64_t at = offset[B * k + I];
+      const T* own = value + (B * k + I) * R;
       if constexpr (M > 0) {
-        const T* x = reinterpret_cast<const T*>(full_rows + at * (M * W * sizeof(T) / 8));
-        for (int m = 0; m < M; ++m) sums[R][m] += v * load<T, W>(x + m * W);
+        const T* x = reinterpret_cast<const T*>(full + at * (M * W * sizeof(T) / 8));
+        Vector<T, W> there[M];
+        for (int m = 0; m < M; ++m) there[m] = load<T, W>(x + m * W);
+        for (int r = 0; r < R; ++r) {
+          const Vector<T, W> v = load_one<T, W>(own + r);
+          for (int m = 0; m < M; ++m) sums[I * R + r][m] += v * there[m];
+        }
       }
       if constexpr (Q > 0) {
-        const T* x = reinterpret_cast<const T*>(tail_rows + at * (Q * sizeof(T) / 8));
-        if constexpr (M > 0) {
-          rest[R] += first_lanes<T, W, Q>(v) * load<T, Q>(x);
-        } else {
-          rest[R] += v * load<T, Q>(x);
+        const auto there = load_again<T, Q, N>(reinterpret_cast<const T*>(tail + at * (Q * sizeof(T) / 8)), lanes);
+        for (int r = 0; r < R / kTogether; ++r) {
+          rest[I * R / kTogether + r] += repeat_each<T, Q, N>(own + r * kTogether, lanes) * there;
         }
       }
     };
-    row.template operator()<0>();
-    row.template operator()<1>();
-    row.template operator()<2>();
-    row.template operator()<3>();
+    bundle.template operator()<0>();
+    if constexpr (B > 1) bundle.template operator()<1>();
+    if constexpr (B > 2) bundle.template operator()<2>();
+    if constexpr (B > 3) bundle.template operator()<3>();
   }
-  for (int r = 0; r < 4; ++r) {
-    T* out = full_sums + slot[r] * M * W;
-    for (int m = 0; m < M; ++m) store<T, W>(out + m * W, load<T, W>(out + m * W) + sums[r][m]);
+  for (int i = 0; i < B * R; ++i) {
+    T* out = full_sums + slot[i] * M * W;
+    for (int m = 0; m < M; ++m) store<T, W>(out + m * W, load<T, W>(out + m * W) + sums[i][m]);
     if constexpr (Q > 0) {
-      T* last = tail_sums + slot[r] * Q;
-      store<T, Q>(last, load<T, Q>(last) + rest[r]);
+      T numbers[N];
+      store<T, N>(numbers, rest[i / kTogether]);
+      T* last = tail_sums + slot[i] * Q;
+      store<T, Q>(last, load<T, Q>(last) + load<T, Q>(numbers + i % kTogether * Q));
     }
   }
 }
 
-template <class T, int M, int Q>
+// Asks for what stands kAhead bytes behind, as much as is about to be read.
+LSH_INLINE void ask_for(const void* begin, int64_t bytes) {
+  const char* ahead = static_cast<const char*>(begin) + kAhead;
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(ahead + at);
+}
+
+template <class T, int M, int Q, int B, int R>
 static void multiply_chunk_slab(const PanelMatrix<T>& matrix, int64_t chunk, const T* full, const T* tail, T* full_sums,
                                 T* tail_sums) {
-  constexpr int W = kWidth<T>;
+  constexpr int W = kWidth<T>, G = B * R;
   const PanelPlan& plan = matrix.plan;
   const int64_t groups = plan.groups();
   const int32_t* starts = matrix.starts + chunk * (plan.panels * groups + 1);
-  const uint8_t* slots = matrix.slots + chunk * plan.panels * groups * 4;
+  const uint8_t* slots = matrix.slots + chunk * plan.panels * groups * G;
   const T* values = matrix.values + matrix.bases[chunk];
-  const uint16_t* offsets = matrix.offsets + matrix.bases[chunk];
+  const uint16_t* offsets = matrix.offsets + matrix.bases[chunk] / R;
   for (int64_t i = 0; i < (kChunkRows + 1) * M * W; ++i) full_sums[i] = 0;
   for (int64_t i = 0; i < (kChunkRows + 1) * Q; ++i) tail_sums[i] = 0;
   for (int64_t panel = 0; panel < plan.panels; ++panel) {
+    const char* full_lanes = reinterpret_cast<const char*>(full + panel * plan.panel_columns * M * W);
+    const char* tail_lanes = reinterpret_cast<const char*>(tail + panel * plan.panel_columns * Q);
     for (int64_t g = 0; g < groups; ++g) {
-      const int64_t at = 4 * int64_t(starts[panel * groups + g]);
-      const int64_t count = starts[panel * groups + g + 1] - starts[panel * groups + g];
+      const int64_t at = starts[panel * groups + g];
+      const int64_t count = starts[panel * groups + g + 1] - at;
       if (count == 0) break;  // groups are sorted: nothing but empty ones follows
-      multiply_group<T, M, Q>(values + at, offsets + at, count, full, tail, slots + (panel * groups + g) * 4, full_sums,
-                              tail_sums);
+      const uint8_t* slot = slots + (panel * groups + g) * G;
+      ask_for(values + G * at, G * count * int64_t(sizeof(T)));
+      ask_for(offsets + B * at, B * count * int64_t(sizeof(uint16_t)));
+      if constexpr (R == 1) {
+        multiply_rows<T, M, Q, B>(values + G * at, offsets + B * at, count, full_lanes, tail_lanes, slot, full_sums,
+                                  tail_sums);
+      } else {
+        multiply_bundles<T, M, Q, B, R>(values + G * at, offsets + B * at, count, full_lanes, tail_lanes, slot,
+                                        full_sums, tail_sums);
+      }
     }
-    full += plan.panel_columns * M * W;
-    tail += plan.panel_columns * Q;
   }
 }
 
-template <class T>
-void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, const Slab& slab, ChunkSums<T>& sums) {
+// With groups of B bundles of R rows.
+template <int B, int R, class T>
+static void multiply_chunk_by(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, const Slab& slab,
+                              ChunkSums<T>& sums) {
   constexpr int W = kWidth<T>;
   const T* full = x + matrix.plan.columns * slab.first;
   const T* tail = full + matrix.plan.columns * slab.full * W;
@@ -263,15 +354,15 @@ void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, con
   const auto run = [&]<int Q>() {
     switch (slab.full) {
       case 0:
-        if constexpr (Q > 0) multiply_chunk_slab<T, 0, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
+        if constexpr (Q > 0) multiply_chunk_slab<T, 0, Q, B, R>(matrix, chunk, full, tail, full_sums, tail_sums);
         return;
       case 1:
-        return multiply_chunk_slab<T, 1, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
+        return multiply_chunk_slab<T, 1, Q, B, R>(matrix, chunk, full, tail, full_sums, tail_sums);
       case 2:
-        return multiply_chunk_slab<T, 2, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
+        return multiply_chunk_slab<T, 2, Q, B, R>(matrix, chunk, full, tail, full_sums, tail_sums);
       default:
         if constexpr (kSlabVectors<T> > 2) {
-          return multiply_chunk_slab<T, 3, Q>(matrix, chunk, full, tail, full_sums, tail_sums);
+          return multiply_chunk_slab<T, 3, Q, B, R>(matrix, chunk, full, tail, full_sums, tail_sums);
         }
     }
   };
@@ -282,6 +373,23 @@ void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, con
     if (slab.tail == 8) return run.template operator()<8>();
   }
   run.template operator()<0>();
+}
+
+template <class T>
+void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, const Slab& slab, ChunkSums<T>& sums) {
+  constexpr int kMost = kVectorBytes == 64 ? 8 : 4;  // most_group_rows() of this level
+  switch (matrix.plan.bundle_rows) {
+    case 1:
+      return multiply_chunk_by<kMost, 1>(matrix, chunk, x, slab, sums);
+    case 2:
+      return multiply_chunk_by<kMost / 2, 2>(matrix, chunk, x, slab, sums);
+    case 3:
+      return multiply_chunk_by<kMost / 3, 3>(matrix, chunk, x, slab, sums);
+    case 4:
+      return multiply_chunk_by<kMost / 4, 4>(matrix, chunk, x, slab, sums);
+    default:
+      if constexpr (kMost >= 8) return multiply_chunk_by<1, 8>(matrix, chunk, x, slab, sums);
+  }
 }
 
 #define LSH_INSTANTIATE(T)                                                                                       \

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/parallel.h"
+#include "sparsity/gather.simd.h"
 #include "sparsity/lanes.simd.h"
 #include "sparsity/matrix.h"
 #include "sparsity/panels.h"
@@ -31,7 +32,8 @@ static inline void count_columns(const PatternView& p, int32_t* before) {
 }
 
 // Packs chunks of the transposed matrix, rows of the product being columns of the matrix. Walks the matrix by rows, the
-// way it lies in memory. `before`: of count_columns; `next`: room for a number per row of the matrix.
+// way it lies in memory, and reads its values in row order: they must have been gathered (gather.simd.h). `before`: of
+// count_columns; `next`: room for a number per row of the matrix.
 template <class T>
 void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, const int32_t* before, int32_t* next,
                   Range chunks);

@@ -30,7 +30,7 @@ template <class T>
 PanelPlan plan_by_rows(const SparseMatrix<T>& matrix, int64_t gates, int64_t lanes) {
   const PatternView& p = matrix.pattern;
   const int64_t bytes = slab_lanes(lanes) * int64_t(sizeof(T));
-  return plan_panels(p.rows / gates, gates, p.columns, bytes, density_of(p));
+  return plan_panels(p.rows / gates, gates, p.columns, bytes, density_of(p), find_bundles(p, gates, most_group_rows()));
 }
 
 // The weight by rows, `gates` of them per unit, for products with `lanes` lanes: room for it, or what its bytes hold.

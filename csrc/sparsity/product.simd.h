@@ -7,7 +7,7 @@
 
 #include "common/math.h"
 #include "common/vector.h"
-#include "sparsity/matrix.h"
+#include "sparsity/gather.simd.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
@@ -15,19 +15,6 @@ namespace LSH_LEVEL {
 // Row `row` of the matrix times lanes of x, whose rows are `stride` apart.
 template <class T>
 void multiply(const SparseMatrix<T>& matrix, int64_t row, const T* x, int64_t stride, int64_t lanes, T* out);
-
-// Gathers a dense weight's values of the rows [begin, end).
-template <class T>
-static void gather_rows(const SparseMatrix<T>& matrix, int64_t begin, int64_t end) {
-  if (matrix.packed) return;
-  const PatternView& p = matrix.pattern;
-  for (int64_t row = begin; row < end; ++row) {
-    const T* dense = matrix.weight + row * p.columns;
-    for (int64_t k = p.row_offsets[row]; k < p.row_offsets[row + 1]; ++k) {
-      matrix.row_workspace[k] = dense[p.column_of[k]];
-    }
-  }
-}
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

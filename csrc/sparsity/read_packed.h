@@ -72,14 +72,15 @@ PanelMatrix<T> read_panels(const SparseMatrix<T>& from, const PanelPlan& plan) {
     const int32_t* starts = matrix.starts + c * (plan.panels * plan.groups() + 1);
     good &= matrix.bases[c] >= 0 && matrix.bases[c] <= entries && starts[0] == 0;
     for (int64_t g = 0; g < plan.panels * plan.groups(); ++g) good &= starts[g] <= starts[g + 1];
-    good &= starts[plan.panels * plan.groups()] <= (entries - matrix.bases[c]) / 4;
+    good &= matrix.bases[c] % plan.bundle_rows == 0;
+    good &= starts[plan.panels * plan.groups()] <= (entries - matrix.bases[c]) / plan.group_rows();
     for (int64_t panel = 0; panel < plan.panels && good; ++panel) {
       const int64_t left = plan.columns - panel * plan.panel_columns;
       const int32_t end = int32_t(8 * std::min(left, plan.panel_columns));
-      const uint16_t* offsets = matrix.offsets + matrix.bases[c];
+      const uint16_t* offsets = matrix.offsets + matrix.bases[c] / plan.bundle_rows;
+      const int64_t stop = plan.bundles * int64_t(starts[(panel + 1) * plan.groups()]);
       int32_t furthest = -1, odd = 0;
-      for (int64_t e = 4 * int64_t(starts[panel * plan.groups()]); e < 4 * int64_t(starts[(panel + 1) * plan.groups()]);
-           ++e) {
+      for (int64_t e = plan.bundles * int64_t(starts[panel * plan.groups()]); e < stop; ++e) {
         furthest = std::max<int32_t>(furthest, offsets[e]);
         odd |= offsets[e] % 8;
       }

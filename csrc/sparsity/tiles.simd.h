@@ -14,18 +14,20 @@ static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const Lan
   ChunkSums<T> sums;
   for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
     const T* x = tiles + tile * plan.columns * tiling.lanes;
-    const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile);
-    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
-      const int64_t first = chunk * plan.chunk_units;
-      for_slabs<T>(lanes, [&](const Slab& slab) {
-        multiply_chunk(matrix, chunk, x, slab, sums);
-        for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += kWidth<T>) {
-          const int64_t lane = slab.first + at;
-          lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), used - lane,
-                        bias ? bias + first : nullptr, plan.units,
-                        out + (tiling.first_step(tile) * tiling.batch + lane) * plan.units + first);
-        }
-      });
+    const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile), cached = cached_lanes<T>(plan.columns);
+    for (int64_t begin = 0; begin < lanes; begin += cached) {
+      for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        const int64_t first = chunk * plan.chunk_units;
+        for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+          multiply_chunk(matrix, chunk, x, slab, sums);
+          for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += kWidth<T>) {
+            const int64_t lane = slab.first + at;
+            lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), used - lane,
+                          bias ? bias + first : nullptr, plan.units,
+                          out + (tiling.first_step(tile) * tiling.batch + lane) * plan.units + first);
+          }
+        });
+      }
     }
   }
 }

@@ -232,7 +232,10 @@ class SparseModule(nn.Module):
         lines = []
         for name in self.maskable:
             form = form_of(self._full_mask(name), self._gates(name))
-            lines.append(f"{name}: {form.rows} x {form.columns}, {form}: {self._kernel(name)}")
+            kernel = self._kernel(name)
+            if form.shared_rows > 1 and "sparse" in kernel:
+                kernel += f", which reads its operand for {form.shared_rows} rows at once"
+            lines.append(f"{name}: {form.rows} x {form.columns}, {form}: {kernel}")
         return "\n".join(lines)
 
     def _gates(self, name: str) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lsh_native.native import libraries
+
 __all__ = ["BLOCK_HEIGHTS", "Form", "form_of"]
 
 BLOCK_HEIGHTS = (16, 8, 4)
@@ -44,6 +46,19 @@ class Form:
     def density(self) -> float:
         """Share of the entries that is connected; 1 for a matrix without any."""
         return self.connections / (self.rows * self.columns) if self.rows * self.columns else 1.0
+
+    @property
+    def shared_rows(self) -> int:
+        """Rows for which the CPU's products of many vectors load their operand once.
+
+        As `csrc/sparsity/bundles.cpp` finds them: blocks, or the gates of a unit.
+        """
+        most = 8 if libraries.simd_level == "v4" else 4
+        if not self.connections:
+            return 1
+        if self.block_height >= 4:
+            return min(self.block_height, most)
+        return self.gates if self.shared_by_gates and 2 <= self.gates <= 4 else 1
 
     def __str__(self) -> str:
         if self.connections == self.rows * self.columns:
