@@ -1,13 +1,15 @@
-"""Runs benchmarks by name: `python -m bench [NAME ...] [--short] [--output FILE]`."""
+"""Runs benchmarks: `python -m bench [NAME ...] [--short] [--output FILE] [--against FILE]`."""
 
 import argparse
 import importlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+from bench.against import ALLOWED, same_machine, slower
 from bench.harness import Case, Missing, compare
 from bench.machine import Machine
 from bench.record import RESULTS, Row, record, table, write
@@ -91,6 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
     parser.add_argument("--cases", default="", metavar="TEXT", help="only those named with TEXT")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="a recorded run: say what is slower than there by more than noise, and fail if any",
+    )
     parser.add_argument("--threads", type=int, help="leave out cases with more threads than this")
     options = parser.parse_args(arguments)
     try:
@@ -120,7 +128,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output is not None:
         write(record(rows, machine, short=options.short, missing=absent), output)
         print(f"\nwritten to {output}")
-    return 0
+    return _held_against(options.against, rows, machine) if options.against else 0
+
+
+def _held_against(path: Path, rows: Sequence[Row], machine: Machine) -> int:
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    lines = slower(rows, recorded)
+    print(f"\n{len(lines)} ratios are below {ALLOWED:.0%} of those in {path.name}")
+    print("".join(f"  {line}\n" for line in lines), end="")
+    if lines and not same_machine(recorded, machine.cpu, machine.simd_level):
+        print("It was recorded on another processor, whose peers are faster or slower: no failure.")
+        return 0
+    return 1 if lines else 0
 
 
 def _default_output(names: Sequence[str]) -> Path:

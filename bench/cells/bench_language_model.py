@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench.harness import Case, Goal, Missing
+from bench.harness import Case, Goal
 from lsh_native.nn import LanguageModel
 from lsh_native.sparsity.mask import draw_mask
 from lsh_native.sparsity.packed import PackedWeights
@@ -38,15 +38,6 @@ def cases(short: bool) -> Iterator[Case]:
     for sparsity, goal in TRAINING.items():
         yield _training(size, words, sparsity, Goal(must=1) if short else goal)
     yield _tokens(size, words, 0.9, Goal(must=1) if short else Goal(must=6, aim=9))
-
-
-def missing() -> Iterator[Missing]:
-    yield Missing(
-        name="4x1 and 8x1 blocks, same non-zeros",
-        peer="unstructured",
-        goal=Goal(must=1.35, aim=1.4),
-        why="there are no block formats",
-    )
 
 
 def _models(size: int, words: int, sparsity: float) -> tuple[LanguageModel, _Dense]:

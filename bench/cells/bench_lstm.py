@@ -16,22 +16,25 @@ STEPS = 35
 FASTER = Goal(must=0.97, aim=1.0)
 """No shape and no sparsity may be slower than the dense layer."""
 
+LITTLE = {0.0: FASTER, 0.2: FASTER, 0.35: FASTER}
+SCALING = Goal(must=1.9, aim=1.95)
+
 # (hidden, batch): sparsity -> must and aim over torch.nn.LSTM, the faster of its two modes
 FORWARD = {
     (1500, 20): {
-        0.35: FASTER,
+        **LITTLE,
         0.67: Goal(must=2.7, aim=3.1),
         0.9: Goal(must=7.5, aim=9),
         0.95: Goal(must=11, aim=15),
     },
     (650, 20): {
-        0.35: FASTER,
+        **LITTLE,
         0.67: Goal(must=1.8, aim=2.0),
         0.9: Goal(must=4.5, aim=5.5),
         0.95: Goal(must=6.5, aim=8.5),
     },
     (1024, 64): {
-        0.35: FASTER,
+        **LITTLE,
         0.67: Goal(must=2.5, aim=3),
         0.9: Goal(must=6, aim=8),
         0.95: Goal(must=9, aim=13),
@@ -50,7 +53,11 @@ FORWARD = {
     },
     (96, 20): {0.67: FASTER, 0.9: FASTER},
 }
-TRAINING = {0.67: Goal(must=2.5, aim=3), 0.9: Goal(must=7, aim=9), 0.95: Goal(must=10, aim=15)}
+TRAINING = LITTLE | {
+    0.67: Goal(must=2.5, aim=3),
+    0.9: Goal(must=7, aim=9),
+    0.95: Goal(must=10, aim=15),
+}
 MASKED = {0.67: Goal(must=3, aim=4), 0.9: Goal(must=8, aim=11)}
 COMPRESSED = {0.9: Goal(must=25, aim=40)}
 SHORT = {(256, 1): FORWARD[256, 1], (256, 20): {0.9: Goal(must=1)}}
@@ -74,6 +81,8 @@ def cases(short: bool) -> Iterator[Case]:
                 yield _forward(hidden, batch, sparsity, goal, threads)
         for sparsity, goal in {0.9: Goal(must=1)}.items() if short else TRAINING.items():
             yield _training(256 if short else 1500, 20, sparsity, goal, threads)
+    for hidden, batch in () if short else ((650, 20), (1500, 20)):
+        yield _two_threads(hidden, batch)
 
 
 def _layers(hidden: int, batch: int, sparsity: float) -> tuple[SparseLSTM, nn.LSTM, Tensor]:
@@ -116,6 +125,33 @@ def _forward(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int)
         shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
         threads=threads,
         goals={"nn.LSTM no_grad": goal, "nn.LSTM training": goal},
+        work=_work(layer, batch, 1),
+    )
+
+
+def _two_threads(hidden: int, batch: int) -> Case:
+    """A layer on two threads beside the same on one."""
+    layer, _, x = _layers(hidden, batch, 0.9)
+    packed = PackedWeights()
+
+    def ours() -> None:
+        with packed, torch.no_grad():
+            layer(x)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        try:
+            ours()
+        finally:
+            torch.set_num_threads(2)
+
+    return Case(
+        name=f"LSTM forward {hidden}, B {batch}, 90% sparse, kept packed, two threads",
+        ours=ours,
+        peers={"ours on one thread": alone},
+        shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": 0.9},
+        threads=2,
+        goals={"ours on one thread": SCALING},
         work=_work(layer, batch, 1),
     )
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.lyapunov.bench_growth import GROWING
 from lsh_native.report.plots import to_svg
 from lsh_native.report.plots.style import STYLE, line_style
 from lsh_native.report.view import Role
@@ -35,11 +34,11 @@ def slope(sizes: list[int], seconds: list[float]) -> float:
 
 
 @STYLE
-def draw(run: dict[str, Any]) -> Figure:
+def draw(run: dict[str, Any], words: dict[str, str]) -> Figure:
     """Time over each size, in units of the smallest one's, on logarithmic axes of one height."""
     figure = Figure(figsize=(720 / 72, 210 / 72), dpi=72)
-    most = max(max(seconds) / seconds[0] for _, seconds, _ in (growth(run, n) for n in GROWING))
-    for index, name in enumerate(GROWING):
+    most = max(max(seconds) / seconds[0] for _, seconds, _ in (growth(run, n) for n in words))
+    for index, name in enumerate(words):
         sizes, seconds, _ = growth(run, name)
         axes = figure.add_axes((0.07 + 0.235 * index, 0.2, 0.2, 0.66))
         axes.plot(
@@ -51,27 +50,28 @@ def draw(run: dict[str, Any]) -> Figure:
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel(WORDS[name])
-        title = f"grows as {name}^{slope(sizes, seconds):.2f}"
+        axes.set_xlabel(words[name])
+        symbol = name if len(name) == 1 else "N"
+        title = f"grows as {symbol}^{slope(sizes, seconds):.2f}"
         axes.set_title(f"time {title}" if index == 0 else title)
         if index:
             axes.tick_params(labelleft=False)
     return figure
 
 
-def main() -> None:
+def main(words: dict[str, str] = WORDS) -> None:
     """Writes the figure and prints slopes and fractions of the peak."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Draw a figure of growth from a recorded run.")
     parser.add_argument("run", type=Path, help="JSON of the bench")
     parser.add_argument("figure", type=Path, help="SVG to write")
     options = parser.parse_args()
     run = json.loads(options.run.read_text(encoding="utf-8"))
-    for name in GROWING:
+    for name in words:
         sizes, seconds, fractions = growth(run, name)
         listed = (f"{size}: {share:.0%}" for size, share in zip(sizes, fractions, strict=True))
-        print(f"| {WORDS[name]} | {slope(sizes, seconds):.2f} | {', '.join(listed)} |")
+        print(f"| {words[name]} | {slope(sizes, seconds):.2f} | {', '.join(listed)} |")
     options.figure.parent.mkdir(parents=True, exist_ok=True)
-    options.figure.write_text(to_svg(draw(run)), encoding="utf-8")
+    options.figure.write_text(to_svg(draw(run, words)), encoding="utf-8")
 
 
 if __name__ == "__main__":

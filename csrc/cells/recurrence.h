@@ -55,7 +55,7 @@ struct ForwardPass {
   T* activations;     // (T * D, A, H, P)
   T* states;          // (T * D + 1, S, H, P)
   T* input_tiles;     // workspace (tiles, I, lanes)
-  T* projected_tile;  // workspace (G * H, lanes)
+  T* projected_tile;  // workspace: the gates' input share of a tile's steps, (steps, G * H, P) on the CPU
   T* operand;         // workspace (2, H, padded P): what this micro-step's product multiplies and the next one's
 
   // With a few items, those of a unit do not fill a register, and lanes are units: numbers of an item stand together.

@@ -35,11 +35,42 @@ LSH_INLINE Vector<T, N> load_lanes(const T* p, int64_t lane, int64_t batch) {
   return lane + N <= batch ? load<T, N>(p + lane) : load_first<T, N>(p + lane, int(batch - lane));
 }
 
-// (H, P) lanes to (B, H) row-major for the units [begin, end).
+// (H, P) lanes to (B, H) row-major for the units [begin, end), four by four.
 template <class T>
 static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t lanes, T* rows, Range units) {
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t u = units.begin; u < units.end; ++u) rows[b * hidden + u] = in[u * lanes + b];
+  for (int64_t b = 0; b < batch; b += 4) {
+    const int here = batch - b < 4 ? int(batch - b) : 4;
+    int64_t u = units.begin;
+    for (; u + 4 <= units.end; u += 4) {
+      Vector<T, 4> block[4];
+      for (int i = 0; i < 4; ++i) block[i] = load<T, 4>(in + (u + i) * lanes + b);
+      transpose<T, 4>(block);
+      for (int j = 0; j < here; ++j) store<T, 4>(rows + (b + j) * hidden + u, block[j]);
+    }
+    for (; u < units.end; ++u) {
+      for (int j = 0; j < here; ++j) rows[(b + j) * hidden + u] = in[u * lanes + b + j];
+    }
+  }
+}
+
+// Adds (B, H) row-major to (H, P) lanes for the units [begin, end), four by four.
+template <class T>
+static void add_rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
+  for (int64_t b = 0; b < batch; b += 4) {
+    const int here = batch - b < 4 ? int(batch - b) : 4;
+    int64_t u = units.begin;
+    for (; u + 4 <= units.end; u += 4) {
+      Vector<T, 4> block[4];
+      for (int j = 0; j < 4; ++j) block[j] = j < here ? load<T, 4>(rows + (b + j) * hidden + u) : Vector<T, 4>{};
+      transpose<T, 4>(block);
+      for (int i = 0; i < 4; ++i) {
+        T* lane = out + (u + i) * lanes + b;
+        store<T, 4>(lane, load<T, 4>(lane) + block[i]);
+      }
+    }
+    for (; u < units.end; ++u) {
+      for (int j = 0; j < here; ++j) out[u * lanes + b + j] += rows[(b + j) * hidden + u];
+    }
   }
 }
 
@@ -135,7 +166,7 @@ struct Recurrent {
       if (in_tile == 0) project(pass, tile, chunks, sums);
       load_hold(layer, t, units);
       for (int64_t d = 0; d < layer.depth; ++d) {
-        const T* projected = d == 0 ? pass.projected_tile + in_tile * B : nullptr;
+        const T* projected = d == 0 ? pass.projected_tile + in_tile * G * H * P : nullptr;
         for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
           forward_chunk(pass, t * layer.depth + d, d, projected, chunk, sums);
         }
@@ -152,25 +183,33 @@ struct Recurrent {
     for (int s = 0; s < S; ++s) lanes_to_rows(last + s * H * P, B, H, P, pass.final_state + s * B * H, units);
   }
 
-  // The input's share of the gates of a tile's steps: W x + b, lanes of a row side by side.
+  // The input's share of the gates of a tile's steps, W x + b: step by step, as the steps read them.
   static void project(const ForwardPass<T>& pass, int64_t tile, Range chunks, ChunkSums<T>& sums) {
     const Layer<T>& layer = pass.layer;
     const PanelPlan& plan = layer.input_panels.plan;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes;
-    const T* x = pass.input_tiles + tile * layer.input_size * L;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const T* x = pass.input_tiles + tile * layer.input_size * layer.tiling.lanes;
+    const int64_t used = layer.tiling.used(tile), together = B % 4 == 0 ? 4 : 1;  // lanes that one step has
     const int64_t lanes = layer.tiling.lanes_in(tile), cached = cached_lanes<T>(plan.columns);
     for (int64_t begin = 0; begin < lanes; begin += cached) {
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
         for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
           multiply_chunk(layer.input_panels, chunk, x, slab, sums);
-          for (int64_t at = 0; at < slab.width<T>(); at += kWidth<T>) {
+          for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += together) {
             const LanePlace place = sums.place(slab, at);
-            for (int64_t i = 0; i < G * count; ++i) {
-              const int64_t row = i / count * H + first + i % count;
-              Vector<T, kWidth<T>> v = load<T, kWidth<T>>(sums.numbers + place.offset + i * place.stride);
-              if (layer.input_bias) v += layer.input_bias[row];
-              store<T, kWidth<T>>(pass.projected_tile + row * L + slab.first + at, v);
+            const int64_t step = (slab.first + at) / B, item = (slab.first + at) % B;
+            for (int g = 0; g < G; ++g) {
+              const T* sum = sums.numbers + place.offset + g * count * place.stride;
+              const T* bias = layer.input_bias ? layer.input_bias + g * H + first : nullptr;
+              T* out = pass.projected_tile + (step * G * H + g * H + first) * P + item;
+              for (int64_t i = 0; i < count; ++i, sum += place.stride, out += P) {
+                if (together == 4) {
+                  store<T, 4>(out, load<T, 4>(sum) + (bias ? bias[i] : T(0)));
+                } else {
+                  *out = *sum + (bias ? bias[i] : T(0));
+                }
+              }
             }
           }
         });
@@ -182,7 +221,7 @@ struct Recurrent {
                             ChunkSums<T>& sums) {
     const Layer<T>& layer = pass.layer;
     const PanelPlan& plan = layer.recurrent_panels[d].plan;
-    const int64_t H = layer.hidden, P = layer.lanes, L = layer.tiling.lanes, B = layer.batch;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
     const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
     const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
     const T* state = pass.states + step * S * H * P;
@@ -209,7 +248,7 @@ struct Recurrent {
             const int64_t row = g * H + u;
             recurrent[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
             if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
-            input[g] = projected ? load_lanes<T, N>(projected + row * L, lane, B) : V{};
+            input[g] = projected ? load_lanes<T, N>(projected + row * P, lane, B) : V{};
           }
           for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
           Cell::forward(recurrent, input, before, active, after);
@@ -368,10 +407,7 @@ struct Recurrent {
   static void add_grad_output(const BackwardPass<T>& pass, int64_t t, Range units) {
     if (!pass.grad_output) return;
     const int64_t H = pass.layer.hidden, P = pass.layer.lanes;
-    const T* grad_output = pass.grad_output + t * pass.layer.batch * H;
-    for (int64_t u = units.begin; u < units.end; ++u) {
-      for (int64_t b = 0; b < pass.layer.moving(t); ++b) pass.carry[u * P + b] += grad_output[b * H + u];
-    }
+    add_rows_to_lanes(pass.grad_output + t * pass.layer.batch * H, pass.layer.moving(t), H, P, pass.carry, units);
   }
 
   // The pointwise part of a micro-step, and its gates and operand into the tiles.

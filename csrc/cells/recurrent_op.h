@@ -190,7 +190,8 @@ struct RecurrentOp {
       prepare_few<T>(cell, n, prepared, pass, input);
     } else {
       prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
-      pass.projected_tile = workspace<T>(input, prepared.kept, {rows, tiling.lanes});
+      const int64_t lanes = std::max(tiling.lanes, tiling.steps_per_tile * n.lanes);
+      pass.projected_tile = workspace<T>(input, prepared.kept, {rows, lanes});
       pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
     }
     if (n.batch > 0) Backend::run(cell, pass, input);

@@ -17,17 +17,25 @@ LSH_INLINE auto add_halves(auto a, auto b, std::integer_sequence<int, I...>) {
          __builtin_shufflevector(a, b, ((I & H) ? N + I - H : I + H)...);
 }
 
-// The sums of the K vectors of N numbers that vector_at(0 … K - 1) makes, that of vector i in lane i * (N / K). Halves
-// are added as soon as both are there, so that few vectors are under way.
-template <class T, int N, int K, int S = 1>
-LSH_INLINE Vector<T, N> sum_each(const auto& vector_at, int i = 0) {
+// The sums of the K vectors of N numbers that vectors_at(i, step, out) makes, E at a time: out[e] of vector i + e *
+// step. That of vector i comes to lane i * (N / K). Halves are added as soon as both are there, so that few vectors are
+// under way.
+template <class T, int N, int K, int E, int S = 1>
+LSH_INLINE Vector<T, N> sum_each(const auto& vectors_at, int i = 0) {
   constexpr auto lanes = std::make_integer_sequence<int, N>();
-  if constexpr (S < K) {
-    const Vector<T, N> even = sum_each<T, N, K, 2 * S>(vector_at, i);
-    const Vector<T, N> odd = sum_each<T, N, K, 2 * S>(vector_at, i + S);
+  if constexpr (S * E < K) {
+    const Vector<T, N> even = sum_each<T, N, K, E, 2 * S>(vectors_at, i);
+    const Vector<T, N> odd = sum_each<T, N, K, E, 2 * S>(vectors_at, i + S);
     return add_halves<S * N / K, N>(even, odd, lanes);
   } else {
-    return vector_at(i);
+    Vector<T, N> v[E];
+    vectors_at(i, S, v);
+    if constexpr (E == 4) {
+      v[0] = add_halves<2 * S * N / K, N>(v[0], v[2], lanes);
+      v[1] = add_halves<2 * S * N / K, N>(v[1], v[3], lanes);
+    }
+    if constexpr (E > 1) v[0] = add_halves<S * N / K, N>(v[0], v[1], lanes);
+    return v[0];
   }
 }
 
@@ -52,27 +60,40 @@ struct HeldLanes {
 template <class T, int S, int M, class ColumnAt>
 static void sample_row(HeldLanes<T> g, int64_t row, HeldLanes<T> x, const ColumnAt& column_at, int64_t count, T* out) {
   constexpr int W = kWidth<T>, kFew = W < 4 ? W : 4;
+  constexpr int E = kVectorBytes == 64 ? kFew : 1;  // sums under way side by side, where there are registers for them
   Vector<T, W> held[S][M];
   for (int s = 0; s < S; ++s) {
     for (int m = 0; m < M; ++m) held[s][m] = load<T, W>(g.data + s * g.between + (row * M + m) * W);
   }
-  const auto product = [&](int64_t k) __attribute__((always_inline)) {
-    Vector<T, W> sum{};
-    for (int s = 0; s < S; ++s) {
-      const T* lanes = x.data + s * x.between + column_at(k) * (M * W);
-      for (int m = 0; m < M; ++m) sum += held[s][m] * load<T, W>(lanes + m * W);
+  const auto products = [&](const int64_t(&entry)[E], Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
+    const T* lanes[E];
+    for (int e = 0; e < E; ++e) {
+      lanes[e] = x.data + column_at(entry[e]) * (M * W);
+      sums[e] = Vector<T, W>{};
     }
-    return sum;
+    for (int s = 0; s < S; ++s) {
+      for (int m = 0; m < M; ++m) {
+        for (int e = 0; e < E; ++e) sums[e] += held[s][m] * load<T, W>(lanes[e] + s * x.between + m * W);
+      }
+    }
   };
   int64_t k = 0;
   for (; k + W <= count; k += W) {
-    const auto of_entry = [&](int j) __attribute__((always_inline)) { return product(k + j); };
-    store<T, W>(out + k, load<T, W>(out + k) + sum_each<T, W, W>(of_entry));
+    const auto of_entries = [&](int i, int step, Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
+      int64_t entry[E];
+      for (int e = 0; e < E; ++e) entry[e] = k + i + e * step;
+      products(entry, sums);
+    };
+    store<T, W>(out + k, load<T, W>(out + k) + sum_each<T, W, W, E>(of_entries));
   }
   for (; k < count; k += kFew) {
     const int here = count - k < kFew ? int(count - k) : kFew;
-    const auto of_entry = [&](int j) __attribute__((always_inline)) { return product(j < here ? k + j : k); };
-    const Vector<T, W> total = sum_neighbours<T, W, W / kFew / 2>(sum_each<T, W, kFew>(of_entry));
+    const auto of_entries = [&](int i, int step, Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
+      int64_t entry[E];
+      for (int e = 0; e < E; ++e) entry[e] = i + e * step < here ? k + i + e * step : k;
+      products(entry, sums);
+    };
+    const Vector<T, W> total = sum_neighbours<T, W, W / kFew / 2>(sum_each<T, W, kFew, E>(of_entries));
     for (int j = 0; j < here; ++j) out[k + j] += total[j * (W / kFew)];
   }
 }

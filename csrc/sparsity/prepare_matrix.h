@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "common/large_pages.h"
 #include "sparsity/check_pattern.h"
 #include "sparsity/matrix.h"
 
@@ -14,7 +15,7 @@ using OptionalTensor = std::optional<Tensor>;
 using Tensors = std::vector<Tensor>;
 
 inline Tensor empty_like(const Tensor& like, std::initializer_list<int64_t> sizes) {
-  return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
+  return in_large_pages(torch::stable::new_empty(like, std::vector<int64_t>(sizes)));
 }
 
 // Memory for the duration of a call: lives as long as `kept`.

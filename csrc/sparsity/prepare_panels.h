@@ -7,7 +7,7 @@ namespace lsh {
 
 // Memory for the duration of a call, from a multiple of 64 bytes on.
 inline uintptr_t aligned_bytes(const Tensor& like, Tensors& kept, uintptr_t count) {
-  kept.push_back(torch::stable::new_empty(like, {int64_t(count) + 64}, ScalarType::Byte));
+  kept.push_back(in_large_pages(torch::stable::new_empty(like, {int64_t(count) + 64}, ScalarType::Byte)));
   return (reinterpret_cast<uintptr_t>(kept.back().mutable_data_ptr()) + 63) / 64 * 64;
 }
 
