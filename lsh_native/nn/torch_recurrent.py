@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Self, Unpack
 
 import torch
@@ -15,15 +16,30 @@ from lsh_native.cells import Cell
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.options import Options
 from lsh_native.nn.recurrent import LayerNames
+from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
 
-DENSE_FROM = 0.7
-"""The density from which torch's kernel with zeros beats the sparse ones."""
+DENSE_FROM = 0.45
+"""The density from which training with torch's kernel and zeros beats the sparse ones."""
+
+DENSE_FORWARD_FROM = 0.6
+"""The density from which a forward pass without gradients does."""
 
 MANY = 8
 """The number of sequences from which it does; fewer leave it to wait for dense weights."""
+
+
+def dense_is_faster(density: float, batch: int, gradients: bool) -> bool:
+    """Whether torch's kernel, on weights with zeros, beats the sparse ones.
+
+    Args:
+        density: share of the weights' entries that is connected.
+        batch: sequences at a time.
+        gradients: whether a backward pass follows.
+    """
+    return batch >= MANY and density >= (DENSE_FROM if gradients else DENSE_FORWARD_FROM)
 
 
 class SparseTorchRecurrent(RecurrentDynamics):
@@ -170,7 +186,7 @@ class SparseTorchRecurrent(RecurrentDynamics):
                 f"proj_size must be 0, as torch's kernel has no tangents, got {self.proj_size}"
             )
 
-    def _runs_dense(self, batch: int) -> bool:
+    def _runs_dense(self, batch: int, gradients: bool | None = None) -> bool:
         """Whether torch's own kernel runs the stack, with zeros where masked.
 
         It alone projects, and is faster where little is masked. Compilers and `torch.vmap` reject
@@ -183,7 +199,9 @@ class SparseTorchRecurrent(RecurrentDynamics):
             return True
         if bent or is_transformed() or torch.compiler.is_compiling():
             return False
-        return self._dense or (self._density >= DENSE_FROM and batch >= MANY)
+        return self._dense or dense_is_faster(
+            self._density, batch, torch.is_grad_enabled() if gradients is None else gradients
+        )
 
     def _run_layers(
         self, x: Tensor, state: list[Tensor], sizes: Tensor | None
@@ -192,7 +210,12 @@ class SparseTorchRecurrent(RecurrentDynamics):
             return super()._run_layers(x, state, sizes)
         weights = []
         for name in self._flat_weights_names:
-            weight = self._dense_form(name) if name in self.maskable else self._weight(name)
+            weight = self._weight(name)
+            mask = getattr(self, f"{name}_mask") if name in self.maskable else None
+            if mask is not None and keeps_packed():
+                weight = kept_form(weight, mask, "dense", partial(self.masked_weight, name))
+            elif mask is not None:
+                weight = self._dense_form(name)
             if self.training and self.weight_dropout > 0 and "weight_hh" in name:
                 weight = nn.functional.dropout(weight, self.weight_dropout)
             weights.append(weight)
@@ -210,13 +233,15 @@ class SparseTorchRecurrent(RecurrentDynamics):
 
     def _kernel(self, name: str) -> str:
         dense = f"torch's dense {self.dense_kind.__name__}"
-        if not self._runs_dense(MANY):
+        if not self._runs_dense(MANY, gradients=True):
             return super()._kernel(name)
         if self._dense:
             return dense
         if self.proj_size:
             return f"{dense} with zeros where masked, as it projects"
-        return f"{dense} with zeros where masked; {super()._kernel(name)} below {MANY} sequences"
+        alone = "" if self._runs_dense(MANY, gradients=False) else "without gradients and "
+        sparse = super()._kernel(name)
+        return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences"
 
     # -------------------------------------------------------------------------- dense and back
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar, Token
 from typing import Self
 
@@ -11,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lsh_native import native as native  # registers the operators
 
-__all__ = ["FEW", "PackedWeights", "keeps_packed", "packed_weight"]
+__all__ = ["FEW", "PackedWeights", "keeps_packed", "kept_form", "packed_weight"]
 
 FEW = 7
 """Items up to which a product looks its operand up in registers; from 8 on, they are lanes."""
@@ -74,21 +75,42 @@ def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) ->
         Bytes that stand for the weight, made once; the weight itself off the CPU, and where torch
         does not count its versions.
     """
-    kept = _kept.get()
-    if kept is None or items == 0 or weight.device.type != "cpu":
+    if _kept.get() is None or items == 0 or weight.device.type != "cpu":
         return weight
     if weight.is_inference() or pattern.is_inference():
         return weight
     lanes = items if items <= FEW else min((items + 3) // 4 * 4, _WIDEST)
-    state = (weight._version, weight.data_ptr(), pattern._version, pattern.data_ptr())
-    forms = kept.setdefault(weight, {})
-    packed: Tensor
-    known, packed = forms.get((gates, lanes), (None, weight))
-    if known != state:
+
+    def pack() -> Tensor:
         rows, columns = pattern[2:4].tolist()
-        packed = torch.ops.lsh.pack_weight.default(weight, pattern, rows, columns, gates, lanes)
-        forms[gates, lanes] = state, packed
-    return packed
+        packed: Tensor = torch.ops.lsh.pack_weight.default(
+            weight, pattern, rows, columns, gates, lanes
+        )
+        return packed
+
+    return kept_form(weight, pattern, (gates, lanes), pack)
+
+
+def kept_form(weight: Tensor, mask: Tensor, kind: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    """What `make()` gives, kept inside `PackedWeights` until `weight` or `mask` changes.
+
+    Args:
+        weight: what the form is made of.
+        mask: the mask, or the pattern, that it was made with.
+        kind: tells forms of one weight apart.
+        make: makes it.
+    """
+    kept = _kept.get()
+    if kept is None or weight.is_inference() or mask.is_inference():
+        return make()
+    state = (weight._version, weight.data_ptr(), mask._version, mask.data_ptr())
+    forms = kept.setdefault(weight, {})
+    form: Tensor
+    known, form = forms.get(kind, (None, weight))
+    if known != state:
+        form = make()
+        forms[kind] = state, form
+    return form
 
 
 @torch.library.register_fake("lsh::pack_weight")

@@ -12,6 +12,8 @@ from torch.func import functional_call, jvp, vmap
 
 from lsh_native.cells import run_definition
 from lsh_native.nn import SparseGRU, SparseLSTM, SparseRHN, SparseRNN
+from lsh_native.sparsity.mask import draw_mask
+from lsh_native.sparsity.packed import PackedWeights
 
 # torch's compiler and its forward mode script their own rules when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
@@ -330,8 +332,32 @@ def test_where_little_is_masked_torch_multiplies_zeros(kind: str) -> None:
             output.sum().backward()
             dead = ~module.masks()["weight_hh_l0"]
             assert bool(module.weight_hh_l0.grad[dead].any()) == (gradient == "dense")
-    module.set_masks({name: mask & mask.roll(1, 0) for name, mask in module.masks().items()})
+    generator = torch.Generator().manual_seed(0)
+    half = {
+        name: draw_mask(round(0.52 * mask.numel()), mask.shape, generator)
+        for name, mask in module.masks().items()
+    }
+    module.set_masks(half)
+    assert module._runs_dense(8)
+    assert "without gradients and below" in module.explain()
+    with torch.no_grad():
+        assert not module._runs_dense(8)
+    module.set_masks({name: mask & mask.roll(1, 0) for name, mask in half.items()})
     assert not module._runs_dense(8)
+
+
+@torch.no_grad()
+def test_a_masked_form_for_torch_is_kept_until_weight_or_mask_change() -> None:
+    module, x = build("LSTM", 0.8), draw(T, 8, I)
+    with PackedWeights():
+        first, second = module(x)[0], module(x)[0]
+        assert torch.equal(first, second)
+        module.weight_hh_l0.mul_(2)
+        doubled = module(x)[0]
+        module.set_masks({"weight_hh_l0": module.masks()["weight_hh_l0"].roll(1, 0)})
+        other = module(x)[0]
+    assert not torch.equal(first, doubled)
+    assert torch.equal(other, module(x)[0])
 
 
 def test_zoneout_of_each_state() -> None:
