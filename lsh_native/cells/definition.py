@@ -45,12 +45,12 @@ def run_definition(
     items = torch.arange(input.shape[1], device=input.device).unsqueeze(1)
     for t, x in enumerate(input):
         start = state
-        projected = x @ weight_ih.mT
+        projected = x @ weight_ih.transpose(-1, -2)
         if bias_ih is not None:
             projected = projected + bias_ih
         for depth, weight in enumerate(weight_hh):
             operand = state[0] if state_scale is None else state[0] * state_scale
-            recurrent = operand @ weight.mT
+            recurrent = operand @ weight.transpose(-1, -2)
             if bias_hh is not None:
                 recurrent = recurrent + bias_hh[depth]
             step_input = projected if depth == 0 else torch.zeros_like(recurrent)

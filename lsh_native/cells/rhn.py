@@ -19,14 +19,19 @@ from lsh_native.cells.registration import register
 __all__ = ["FREE_RHN", "RHN"]
 
 
-def _step(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    a_h, *others = (recurrent + projected).chunk(recurrent.shape[-1] // state.shape[-1], dim=-1)
-    h, t, *c = a_h.tanh(), *(a.sigmoid() for a in others)
-    carry = c[0] if c else 1 - t
-    return torch.stack([h, t, *c]), (h * t + state[0] * carry).unsqueeze(0)
+def _coupled(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    a_h, a_t = (recurrent + projected).chunk(2, dim=-1)
+    h, t = a_h.tanh(), a_t.sigmoid()
+    return torch.stack([h, t]), (h * t + state[0] * (1 - t)).unsqueeze(0)
 
 
-RHN = register(Cell(name="rhn", gates=("h", "t"), states=("s",), activations=2, step=_step))
+def _free(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    a_h, a_t, a_c = (recurrent + projected).chunk(3, dim=-1)
+    h, t, c = a_h.tanh(), a_t.sigmoid(), a_c.sigmoid()
+    return torch.stack([h, t, c]), (h * t + state[0] * c).unsqueeze(0)
+
+
+RHN = register(Cell(name="rhn", gates=("h", "t"), states=("s",), activations=2, step=_coupled))
 FREE_RHN = register(
-    Cell(name="free_rhn", gates=("h", "t", "c"), states=("s",), activations=3, step=_step)
+    Cell(name="free_rhn", gates=("h", "t", "c"), states=("s",), activations=3, step=_free)
 )

@@ -1,6 +1,7 @@
 """Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
 
 from lsh_native.nn.compact import CompactRecurrent, compact
+from lsh_native.nn.dense_form import dense_form
 from lsh_native.nn.dense_rhn import DenseRHN
 from lsh_native.nn.dropout import LockedDropout, locked_dropout, word_dropout
 from lsh_native.nn.embedding import SparseEmbedding
@@ -36,6 +37,7 @@ __all__ = [
     "SparseRHN",
     "SparseRNN",
     "compact",
+    "dense_form",
     "from_highways",
     "from_variables",
     "load_csr_",

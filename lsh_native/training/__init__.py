@@ -9,6 +9,7 @@ from lsh_native.training.checkpoint import (
 )
 from lsh_native.training.evaluate import evaluate, perplexity
 from lsh_native.training.generate import generate
+from lsh_native.training.memory import MemoryExhaustedError
 from lsh_native.training.model import (
     SavedModel,
     dense_state,
@@ -17,12 +18,12 @@ from lsh_native.training.model import (
     model_state,
     save_model,
 )
+from lsh_native.training.onnx_file import write_onnx
 from lsh_native.training.optim import AveragedSGD, averaged_parameters
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import (
     DivergedError,
     EpochResult,
-    MemoryExhaustedError,
     Snapshot,
 )
 from lsh_native.training.session import CHECKPOINT, train
@@ -66,5 +67,6 @@ __all__ = [
     "save_model",
     "tensorboard",
     "train",
+    "write_onnx",
     "write_tensors",
 ]

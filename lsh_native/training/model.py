@@ -11,9 +11,12 @@ from lsh_native.data.vocabulary import Vocabulary
 from lsh_native.nn.language_model import LanguageModel
 from lsh_native.nn.storage import compressed, expanded
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lsh_native.training.memory import memory_errors
 from lsh_native.training.random_stream import RandomStream
 from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import Snapshot
+
+_LESS_MODEL = "lower the sizes of recipe.model"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +52,7 @@ class SavedModel:
 
 def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageModel:
     """Make an untrained dense model on the CPU; the same seed gives the same weights."""
-    with RandomStream(seed, torch.device("cpu")):
+    with RandomStream(seed, torch.device("cpu")), memory_errors("for the model", _LESS_MODEL):
         return recipe.model.build(vocabulary_size, recipe.torch_dtype)
 
 
@@ -84,8 +87,10 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     try:
         recipe = Recipe(**metadata["recipe"])
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
+        whole = expanded(state)
+        _require_shapes(whole, recipe, len(vocabulary))
         model = draw_model(recipe, len(vocabulary), seed=0).eval()
-        load_model_state_(model, expanded(state))
+        load_model_state_(model, whole)
         return SavedModel(
             model=model,
             recipe=recipe,
@@ -95,6 +100,16 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not hold a model of this version: {error}") from error
+
+
+def _require_shapes(state: Mapping[str, Tensor], recipe: Recipe, vocabulary_size: int) -> None:
+    """Refuses a state that is not the recipe's before memory is taken for what the recipe says."""
+    with RandomStream(0, torch.device("cpu")), torch.device("meta"):
+        model = recipe.model.build(vocabulary_size, recipe.torch_dtype)
+    for name, parameter in model.named_parameters():
+        shape = tuple(state[name].shape) if name in state else None
+        if shape != tuple(parameter.shape):
+            raise ValueError(f"{name} must have shape {tuple(parameter.shape)}, got {shape}")
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

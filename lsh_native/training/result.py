@@ -27,22 +27,6 @@ class DivergedError(ArithmeticError):
         self.value = value
 
 
-class MemoryExhaustedError(MemoryError):
-    """A training step needs more memory than there is.
-
-    Args:
-        epoch: Epoch in which it was found, counted from 1.
-        reason: What torch says of it.
-    """
-
-    def __init__(self, *, epoch: int, reason: str) -> None:
-        super().__init__(
-            f"memory ran out in epoch {epoch}: lower batch_size or window, or raise micro_batches, "
-            f"which leaves the result as it is ({reason.splitlines()[0]})"
-        )
-        self.epoch = epoch
-
-
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
     """What one epoch measured; losses in nats per token.

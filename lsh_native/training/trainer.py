@@ -3,8 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lsh_native.training.evaluate import evaluate, perplexity
+from lsh_native.training.memory import memory_errors
 from lsh_native.training.model import load_model_state_, model_state
 from lsh_native.training.optim import (
     AveragedSGD,
@@ -32,9 +33,13 @@ from lsh_native.training.recipe import Recipe
 from lsh_native.training.result import (
     DivergedError,
     EpochResult,
-    MemoryExhaustedError,
     Snapshot,
 )
+
+_LESS_A_STEP = (
+    "lower batch_size or window, or raise micro_batches, which leaves the result as it is"
+)
+_LESS_EVALUATION = "lower evaluation_batch_size or window"
 
 
 @dataclass(kw_only=True)
@@ -150,7 +155,7 @@ class Trainer:
         Raises:
             DivergedError: A loss, the gradient or the weights are no longer finite. The trainer can
                 then neither go on nor be saved, only load a checkpoint.
-            MemoryExhaustedError: There is not enough memory for a step; likewise.
+            MemoryExhaustedError: There is not enough memory for a step or the evaluation; likewise.
             ValueError: All epochs of the recipe are trained.
             RuntimeError: An earlier step was interrupted half way.
         """
@@ -162,7 +167,7 @@ class Trainer:
             self._begin_finetuning()
         self.model.train()
         for window in self._windows()[self._progress.step :]:
-            with self._memory_errors():
+            with memory_errors(f"in epoch {self.epoch + 1}", _LESS_A_STEP):
                 loss = self._train_step(window)
             if on_step is not None:
                 on_step(self._progress.step, self.steps_per_epoch, loss)
@@ -369,16 +374,6 @@ class Trainer:
                 f"got {type(self.model).__name__}"
             )
 
-    @contextmanager
-    def _memory_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not known and "can't allocate memory" not in str(error):
-                raise
-            raise MemoryExhaustedError(epoch=self.epoch + 1, reason=str(error)) from error
-
     def _step_topology(self, topology: Topology) -> None:
         try:
             topology.step(self.optimizer)
@@ -390,12 +385,13 @@ class Trainer:
         progress = self._progress
         averaging = isinstance(self.optimizer, AveragedSGD) and self.optimizer.averaging
         with averaged_parameters(self.optimizer):
-            loss = evaluate(
-                self.model,
-                self._valid,
-                batch_size=self.recipe.evaluation_batch_size,
-                window=self.recipe.window,
-            )
+            with memory_errors(f"in the evaluation of epoch {self.epoch + 1}", _LESS_EVALUATION):
+                loss = evaluate(
+                    self.model,
+                    self._valid,
+                    batch_size=self.recipe.evaluation_batch_size,
+                    window=self.recipe.window,
+                )
             self._require_finite("validation loss", loss)
             self._require_finite("validation perplexity", perplexity(loss))
             if self.best is None or loss < self.best.valid_loss:

@@ -99,7 +99,7 @@ def test_it_leaves_as_plain_tensors(
     name = "recurrent.weight_ih_l0"
     assert len(csr[f"{name}.values"]) == int(model.masks()[name].sum())
     error = refused(capsys, "export", trained / "model.safetensors", tmp_path / "x")
-    assert "a model is exported as dense or csr, got csv" in error
+    assert "a model is exported as dense, csr, onnx, got csv" in error
 
 
 @pytest.mark.parametrize(

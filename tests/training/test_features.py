@@ -1,6 +1,7 @@
 """What a recipe can ask for beyond plain SGD, each beside a plain computation, and resumed."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -46,9 +47,11 @@ RECIPES = {
 }  # fmt: skip
 
 
-def make(recipe: Recipe, sparse: bool = True, seed: int = 1, model_seed: int = 0) -> Trainer:
+def make(
+    recipe: Recipe, sparse: bool = True, seed: int = 1, model_seed: int = 0, device: str = "cpu"
+) -> Trainer:
     corpus = make_corpus()
-    model = draw_model(recipe, V, seed=model_seed)
+    model = draw_model(recipe, V, seed=model_seed).to(device)
     topology = None
     if sparse:
         steps = recipe.steps_per_epoch(len(corpus.train))
@@ -64,23 +67,47 @@ def complete(trainer: Trainer, on_step=None) -> Trainer:
     return trainer
 
 
+def interrupted(make_new, stops, path) -> Trainer:
+    """A training that is given up after each of some steps, and goes on with a new trainer."""
+    trainer = make_new(model_seed=0)
+    for stop in sorted(stops):
+
+        def give_up(*_, trainer=trainer, stop=stop):
+            if trainer.total_steps == stop:
+                trainer.save(path)
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            complete(trainer, give_up)
+        trainer = make_new(model_seed=stop)
+        trainer.load(path)
+    return complete(trainer)
+
+
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_interrupted_at_random_steps_is_uninterrupted(tmp_path, name, sparse):
-    whole = make(RECIPES[name], sparse)
-    steps = whole.steps_per_epoch * whole.recipe.total_epochs
-    stops = random.Random(name).sample(range(1, steps), 4)
+def test_interrupted_at_twenty_random_steps_is_uninterrupted(tmp_path, name, sparse):
+    make_new = partial(make, RECIPES[name], sparse)
+    whole = complete(make_new())
+    stops = random.Random(name).sample(range(1, whole.total_steps), 20)
+    assert_same(interrupted(make_new, stops, tmp_path / "checkpoint"), whole)
 
-    def save(*_):
-        done = whole.epoch * whole.steps_per_epoch + whole._progress.step
-        if done in stops:
-            whole.save(tmp_path / f"{done}")
 
-    complete(whole, save)
-    for stop in stops:
-        resumed = make(RECIPES[name], sparse, model_seed=3)
-        resumed.load(tmp_path / f"{stop}")
-        assert_same(complete(resumed), whole)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:.*deterministic")
+@pytest.mark.parametrize("precision", ["full", "bfloat16"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_on_a_gpu_too(tmp_path, monkeypatch, name, precision):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        recipe = RECIPES[name].changed(precision=precision)
+        make_new = partial(make, recipe, True, device="cuda")
+        whole = complete(make_new())
+        stops = random.Random(name).sample(range(1, whole.total_steps), 20)
+        assert_same(interrupted(make_new, stops, tmp_path / "checkpoint"), whole)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def weights_after(recipe: Recipe, sparse: bool = False) -> list[torch.Tensor]:
@@ -228,15 +255,34 @@ def test_adam_is_torchs():
         assert not trainer.history[-1].averaging
 
 
-def test_memory_that_runs_out_says_what_to_lower():
+def out_of_device_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 EiB")
+
+
+def out_of_main_memory(*_):
+    torch.empty(2**50)
+
+
+@pytest.mark.parametrize("greedy", [out_of_device_memory, out_of_main_memory])
+def test_memory_that_runs_out_says_what_to_lower(greedy):
     trainer = make(RECIPES["lstm, adam"], sparse=False)
-
-    def greedy(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 EiB")
-
     trainer.model.recurrent.register_forward_hook(greedy)
-    with pytest.raises(MemoryExhaustedError, match="lower batch_size or window, or raise micro"):
+    with pytest.raises(
+        MemoryExhaustedError, match="out in epoch 1: lower batch_size or window, or raise micro"
+    ):
         trainer.train_epoch()
+    trainer = make(RECIPES["lstm, adam"], sparse=False)
+    trainer.model.recurrent.register_forward_hook(lambda m, *_: None if m.training else greedy())
+    with pytest.raises(
+        MemoryExhaustedError, match="in the evaluation of epoch 1: lower evaluation_batch_size"
+    ):
+        trainer.train_epoch()
+
+
+def test_a_model_beyond_the_memory_says_what_to_lower():
+    recipe = Recipe(model=StackedLSTM(embedding_size=1, hidden_size=4_000_000))
+    with pytest.raises(MemoryExhaustedError, match="for the model: lower the sizes of"):
+        draw_model(recipe, V, seed=0)
 
 
 def test_sixteen_bits_need_a_gpu():

@@ -79,3 +79,13 @@ def test_other_files_are_refused(tmp_path):
         load_model(path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         load_model(tmp_path / "absent")
+
+
+def test_a_record_that_asks_for_more_than_the_file_holds_is_refused_at_once(tmp_path):
+    path = tmp_path / "model.safetensors"
+    state = model_state(sparse_model(RECIPE))
+    fields = {"kind": "model", "vocabulary": VOCABULARY.to_dict(), "epoch": 1, "valid_loss": 1.0}
+    huge = RECIPE.changed(hidden_size=4_000_000).to_dict()
+    save_checkpoint(path, state, {**fields, "recipe": huge})
+    with pytest.raises(CheckpointError, match=r"must have shape \(16000000, \d+\), got"):
+        load_model(path)
