@@ -1,5 +1,6 @@
 """Fixtures that every test may use: devices present, tolerances by dtype, the shared corpora."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,12 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SHARED_DATA: Final = ROOT.parent / "shared" / "data"
 
 DEVICES: Final = ("cpu", *(("cuda",) if torch.cuda.is_available() else ()))
+
+# Tests that run side by side have a core each: a thread more would wait at every barrier for one
+# that another test keeps from running. The processes that they start read the variable.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 # How far a kernel may be from the plain definition in the same dtype: relative, absolute.
 TOLERANCES: Final[dict[torch.dtype, tuple[float, float]]] = {
