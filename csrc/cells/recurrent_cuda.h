@@ -13,18 +13,15 @@ struct CudaBackend : CudaPatterns {
 
   template <class T>
   static void run(const CellDeviceTable& cell, const ForwardPass<T>& pass, const Tensor& like) {
-    const DeviceGuard guard(like.get_device_index());
-    check_launch(launchers(cell, T()).forward(pass, current_stream(like)));
+    launch_on(like, [&](cudaStream_t stream) { return launchers(cell, T()).forward(pass, stream); });
   }
   template <class T>
   static void run(const CellDeviceTable& cell, const BackwardPass<T>& pass, const Tensor& like) {
-    const DeviceGuard guard(like.get_device_index());
-    check_launch(launchers(cell, T()).backward(pass, current_stream(like)));
+    launch_on(like, [&](cudaStream_t stream) { return launchers(cell, T()).backward(pass, stream); });
   }
   template <class T>
   static void run(const CellDeviceTable& cell, const TangentPass<T>& pass, const Tensor& like) {
-    const DeviceGuard guard(like.get_device_index());
-    check_launch(launchers(cell, T()).tangent(pass, current_stream(like)));
+    launch_on(like, [&](cudaStream_t stream) { return launchers(cell, T()).tangent(pass, stream); });
   }
 };
 
