@@ -4,9 +4,11 @@
 // results do not change from run to run. Bound by launches and by gathers; correct for every shape and pattern.
 #pragma once
 
-#include "cells/cell.h"
+#include <type_traits>
+
 #include "cells/launchers.h"
-#include "common/launch.cuh"
+#include "cells/persistent.cuh"
+#include "cells/recurrent_unit.cuh"
 #include "sparsity/product.cuh"
 
 namespace lsh {
@@ -38,31 +40,21 @@ __global__ void lanes_to_rows(const T* in, int64_t states, int64_t batch, int64_
   rows[item] = in[(s * hidden + u) * lanes + b];
 }
 
-// What the recurrent product reads of unit `u` of item `b`.
-template <class T>
-__device__ T scaled(const Layer<T>& layer, T state, int64_t b, int64_t u) {
-  return layer.state_scale ? state * layer.state_scale[b * layer.hidden + u] : state;
-}
-
 template <class Cell, class T>
 __global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d,
                              int64_t moving) {
-  constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  constexpr int G = Cell::kGates, S = Cell::kStates;
   const Layer<T>& layer = pass.layer;
-  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, I = layer.input_size;
+  const int64_t H = layer.hidden, P = layer.lanes, I = layer.input_size;
   const int64_t item = this_item();
   if (item >= H * P) return;
   const int64_t u = item / P, b = item % P, t = step / layer.depth;
   const T* state = pass.states + step * S * H * P;
-  const T* start = pass.states + t * layer.depth * S * H * P;
-  T* next = pass.states + (step + 1) * S * H * P;
   if (b >= moving) {
-    for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = 0;
-    for (int s = 0; s < S; ++s) next[(s * H + u) * P + b] = state[(s * H + u) * P + b];
-    if (d == layer.depth - 1 && b < B) pass.output[(t * B + b) * H + u] = 0;
+    keep_unit<Cell>(pass, step, u, b);
     return;
   }
-  T recurrent[G], input[G], before[S], active[A], after[S];
+  T recurrent[G], input[G];
   for (int g = 0; g < G; ++g) {
     const int64_t row = g * H + u;
     recurrent[g] = multiply_row(recurrent_weight, row,
@@ -70,22 +62,12 @@ __global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weig
     if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
     input[g] = 0;
     if (d == 0) {
-      const T* x = pass.input + (t * B + b) * I;
+      const T* x = pass.input + (t * layer.batch + b) * I;
       input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column]; });
       if (layer.input_bias) input[g] += layer.input_bias[row];
     }
   }
-  for (int s = 0; s < S; ++s) before[s] = state[(s * H + u) * P + b];
-  Cell().forward(recurrent, input, before, active, after);
-  for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = active[a];
-  for (int s = 0; s < S; ++s) {
-    if (layer.hold && d == layer.depth - 1) {
-      const T hold = layer.hold[((t * S + s) * B + b) * H + u];
-      after[s] = hold * start[(s * H + u) * P + b] + (1 - hold) * after[s];
-    }
-    next[(s * H + u) * P + b] = after[s];
-  }
-  if (d == layer.depth - 1) pass.output[(t * B + b) * H + u] = after[0];
+  move_unit<Cell>(pass, step, u, b, recurrent, input);
 }
 
 template <class Cell, class T>
@@ -94,7 +76,9 @@ cudaError_t Recurrent<Cell, T>::forward(const ForwardPass<T>& pass, cudaStream_t
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, steps = layer.steps * layer.depth;
   Launches on(stream);
   on.items(S * H * P, rows_to_lanes<T>, pass.state, S, B, H, P, pass.states);
-  for (int64_t step = 0; step < steps; ++step) {
+  bool done = false;
+  if constexpr (std::is_same_v<T, float>) done = run_persistent<Cell>(on, pass);
+  for (int64_t step = 0; step < steps && !done; ++step) {
     const int64_t d = step % layer.depth;
     on.items(H * P, forward_step<Cell, T>, pass, layer.recurrent_weight[d], step, d, layer.moving(step / layer.depth));
   }

@@ -44,12 +44,47 @@ class Launches {
     config.gridDim = grid;
     config.blockDim = dim3(threads);
     config.stream = stream_;
-    error_ = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+    keep(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
+  }
+
+  // Whether so many blocks, with so much dynamic shared memory each, are on the device at once.
+  template <class... Parameters>
+  bool fits(int64_t blocks, int threads, int64_t shared_bytes, void (*kernel)(Parameters...)) {
+    int device = 0, multiprocessors = 0, each = 0;
+    const bool known =
+        cudaGetDevice(&device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) == cudaSuccess &&
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)) == cudaSuccess &&
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, size_t(shared_bytes)) == cudaSuccess;
+    if (!known) cudaGetLastError();  // what is refused here is no error of a later launch
+    return known && error_ == cudaSuccess && blocks <= int64_t(each) * multiprocessors;
+  }
+
+  // A grid of blocks that are there at once and may wait for each other.
+  template <class... Parameters, class... Arguments>
+  void together(int64_t blocks, int threads, int64_t shared_bytes, void (*kernel)(Parameters...),
+                const Arguments&... arguments) {
+    if (error_ != cudaSuccess) return;
+    cudaLaunchAttribute cooperative{};
+    cooperative.id = cudaLaunchAttributeCooperative;
+    cooperative.val.cooperative = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(unsigned(blocks));
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = size_t(shared_bytes);
+    config.stream = stream_;
+    config.attrs = &cooperative;
+    config.numAttrs = 1;
+    keep(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
   }
 
   cudaError_t error() const { return error_; }
 
  private:
+  void keep(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
+  }
+
   cudaStream_t stream_;
   cudaError_t error_ = cudaSuccess;
 };

@@ -149,6 +149,15 @@ class HostKernels:
         """The order of threads and blocks: 0 ascending, 1 descending, else shuffled by `seed`."""
         self._library.simt_order(ctypes.c_uint(seed))
 
+    @contextmanager
+    def device(self, multiprocessors: int, shared_bytes: int) -> Iterator[None]:
+        """Within it the device has so many multiprocessors with so much shared memory."""
+        self._library.simt_device(multiprocessors, shared_bytes)
+        try:
+            yield
+        finally:
+            self._library.simt_device(4, 227 << 10)
+
     def counts(self) -> tuple[int, int, int]:
         """How many launches, blocks and threads there were so far."""
         numbers = (ctypes.c_int64 * 3)()

@@ -139,8 +139,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
 }
 
 inline const char* cudaGetErrorString(cudaError_t) { return simt::error_text(); }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
-// A small device: four multiprocessors that hold one block each.
+// A small device (`simt_device`), whose multiprocessors hold one block each.
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int device);
 template <class Kernel>

@@ -352,11 +352,23 @@ unsigned char* slot(unsigned lane) { return block->warps[block->thread / 32].slo
 
 }  // namespace simt
 
+namespace {
+
+int multiprocessors = 4, shared_bytes = simt::kMostShared;
+
+}  // namespace
+
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
-  *value = which == cudaDevAttrMultiProcessorCount ? 4
+  *value = which == cudaDevAttrMultiProcessorCount ? multiprocessors
            : which == cudaDevAttrCooperativeLaunch ? 1
-                                                   : int(simt::kMostShared);
+                                                   : shared_bytes;
   return cudaSuccess;
+}
+
+// What the device has from now on.
+extern "C" void simt_device(int has_multiprocessors, int has_shared_bytes) {
+  multiprocessors = has_multiprocessors;
+  shared_bytes = has_shared_bytes;
 }
 
 // The order of threads and blocks: 0 ascending, 1 descending, else shuffled by this seed.

@@ -7,10 +7,13 @@
 
 namespace lsh {
 
+inline void check_launch(cudaError_t error) {
+  STD_TORCH_CHECK(error == cudaSuccess, "a CUDA kernel must launch without error, got ", cudaGetErrorString(error));
+}
+
 template <class Launch>
 void launch_on(const torch::stable::Tensor&, const Launch& launch) {
-  const cudaError_t error = launch(cudaStream_t(nullptr));
-  STD_TORCH_CHECK(error == cudaSuccess, "a CUDA kernel must launch without error, got ", cudaGetErrorString(error));
+  check_launch(launch(cudaStream_t(nullptr)));
 }
 
 }  // namespace lsh
