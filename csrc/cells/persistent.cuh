@@ -77,8 +77,7 @@ __device__ inline void keep_rows(const ResidentRows& rows, const ResidentMatrice
       const int32_t column = matrix.pattern.column_of[begin + k];
       const bool inside = column >= 0 && column < rows.shape.hidden;
       rows.columns[rows.starts[i] + k] = inside ? uint16_t(column) : uint16_t(0);
-      rows.values[rows.starts[i] + k] =
-          inside ? value_at(matrix, begin + k, row, column) : not_a_number<float>();
+      rows.values[rows.starts[i] + k] = inside ? value_at(matrix, begin + k, row, column) : not_a_number<float>();
     }
   }
   __syncthreads();
@@ -155,12 +154,11 @@ __global__ void __launch_bounds__(1024) persistent_forward(ForwardPass<float> pa
       const int64_t lane = task % quads * kLanesTogether, row = task / quads, index = d * G * units + row;
       if (row_of_block(rows, index) < 0) continue;
       *reinterpret_cast<FourFloats*>(gates + row * P + lane) =
-          plan.staged ? multiply_resident(rows, matrices, index,
-                                          [&](int64_t column) {
-                                            return *reinterpret_cast<const FourFloats*>(operand + column * P + lane);
-                                          })
-                      : multiply_resident(rows, matrices, index,
-                                          [&](int64_t column) { return fresh(column * P + lane); });
+          plan.staged
+              ? multiply_resident(
+                    rows, matrices, index,
+                    [&](int64_t column) { return *reinterpret_cast<const FourFloats*>(operand + column * P + lane); })
+              : multiply_resident(rows, matrices, index, [&](int64_t column) { return fresh(column * P + lane); });
     }
     __syncthreads();
     for (int64_t item = threadIdx.x; item < units * P; item += blockDim.x) {

@@ -31,12 +31,12 @@ struct LayerShape {
 
 struct PersistentPlan {
   bool possible;
-  const char* why;     // it is possible, or not
-  int64_t units;       // of a block
+  const char* why;  // it is possible, or not
+  int64_t units;    // of a block
   int64_t blocks;
-  int64_t threads;     // of a block
-  bool staged;         // whether a block copies all states to shared memory before a product
-  int64_t room;        // connections of a block that its shared memory holds
+  int64_t threads;  // of a block
+  bool staged;      // whether a block copies all states to shared memory before a product
+  int64_t room;     // connections of a block that its shared memory holds
   int64_t shared_bytes;
 };
 
@@ -69,8 +69,8 @@ inline PersistentPlan plan_persistent(const LayerShape& shape, const DeviceLimit
   plan.blocks = (shape.hidden + plan.units - 1) / plan.units;
   const int64_t tasks = shape.gates * plan.units * shape.lanes / kLanesTogether;
   plan.threads = std::clamp<int64_t>((tasks + 31) / 32 * 32, 128, 1024);
-  // States that take more than half of the shared memory stay in the second-level cache.
-  plan.staged = 2 * shape.hidden * shape.lanes * shape.number_bytes <= limits.shared_bytes;
+  // States that take more than three quarters of the shared memory stay in the second-level cache.
+  plan.staged = 4 * shape.hidden * shape.lanes * shape.number_bytes <= 3 * limits.shared_bytes;
   const int64_t fixed = shared_layout(shape, plan.units, plan.staged, 0).end;
   if (fixed > limits.shared_bytes) return refused("the gates of a block's units must fit its shared memory");
   plan.room = (limits.shared_bytes - fixed) / (shape.number_bytes + int64_t(sizeof(uint16_t)));

@@ -35,9 +35,9 @@ struct CudaBackend : CudaPatterns {
     if (!std::is_same_v<T, float> || pass.layer.batch == 0 || !fast_kernels()) return;
     const Layer<T>& layer = pass.layer;
     launch_on(like, [&](cudaStream_t) {
-      pass.plan = plan_persistent({cell.gates, layer.hidden, layer.lanes, layer.depth, int64_t(sizeof(T)),
-                                   layer.batch_sizes != nullptr},
-                                  device_limits());
+      pass.plan = plan_persistent(
+          {cell.gates, layer.hidden, layer.lanes, layer.depth, int64_t(sizeof(T)), layer.batch_sizes != nullptr},
+          device_limits());
       return cudaSuccess;
     });
     if (!pass.plan.possible) return;

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -73,7 +73,7 @@ def build(folder: Path = BUILD, *options: str) -> Path:
         "cells": (_includes(half), _AS_NVCC),
         "kernels": (_includes(rest), _AS_NVCC),
         "operators": (_OTHER_NAMESPACE + _includes([*operators, *shared]), ("-O0",)),
-        "executor": (_includes([SIMT / "executor.cpp", SIMT / "probe.cpp"]), ("-O2",)),
+        "executor": (_includes(sorted(SIMT.glob("*.cpp"))), ("-O2",)),
     }
     torch_folder = _torch_folder()
     command = [
@@ -163,6 +163,10 @@ class HostKernels:
         numbers = (ctypes.c_int64 * 3)()
         self._library.simt_counts(numbers)
         return numbers[0], numbers[1], numbers[2]
+
+    def function(self, name: str) -> Any:
+        """A function of simt/ for tests to call."""
+        return self._library[name]
 
     def probe(self, which: int) -> tuple[list[int], str]:
         """Runs a kernel of simt/probe.cpp; two numbers that it leaves, and what went wrong."""

@@ -168,7 +168,7 @@ def test_dense_gradients(kernels: HostKernels, tolerance: Tolerance) -> None:
 @cells
 @pytest.mark.parametrize(
     ("multiprocessors", "shared_bytes"),
-    [(4, 227 << 10), (3, 6000), (3, 1700), (50, 3000)],
+    [(4, 227 << 10), (3, 2600), (20, 300), (50, 3000)],
     ids=["staged", "some rows in memory", "states in memory", "a unit a block"],
 )
 @pytest.mark.parametrize("packed", [False, True])
