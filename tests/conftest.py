@@ -1,7 +1,8 @@
 """Fixtures that every test may use: devices present, tolerances by dtype, the shared corpora."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,24 @@ TOLERANCES: Final[dict[torch.dtype, tuple[float, float]]] = {
 # How long one example takes says nothing on a shared machine.
 settings.register_profile("unhurried", parent=settings(), deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--cuda-on-host` runs tests of the CPU on the CUDA kernels, compiled for the host."""
+    parser.addoption("--cuda-on-host", action="store_true", help="run the CUDA kernels on the host")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cuda_on_host(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The kernels that the session's tests run on: those of the CPU unless asked otherwise."""
+    if not request.config.getoption("--cuda-on-host"):
+        yield
+        return
+    sys.path.insert(0, str(ROOT / "tests" / "cuda"))
+    from host_kernels import host_kernels
+
+    with host_kernels().in_place_of_cpu():
+        yield
 
 
 @pytest.fixture(params=DEVICES)

@@ -74,3 +74,5 @@ ptxas info    : Used 10 registers, used 0 barriers
     )
     assert copy == script.Kernel(symbol="_Z4copyv", registers=10, stack=0, spilled=0, shared=0)
     assert script.demangle(["_Z4stepv"]) == ["step"]
+    assert script.faults(step) == ["SPILLS", "MORE THAN 128 REGISTERS"]
+    assert script.faults(copy) == []

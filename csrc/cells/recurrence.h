@@ -16,6 +16,7 @@
 
 #include <cstdint>
 
+#include "cells/persistent_plan.h"
 #include "common/parallel.h"
 #include "sparsity/lane_tiles.h"
 #include "sparsity/lookup.h"
@@ -63,6 +64,10 @@ struct ForwardPass {
   T* projected;                  // workspace (T, B, G * H) and room for a register more
   T* few_operands;               // workspace (2, B, stored columns): as `operand`
   T* few_states;                 // workspace (2, S, B, stored columns): now, and as the time step began
+
+  // On a device that keeps one kernel for all steps, `projected` is (T, G * H, P).
+  PersistentPlan plan;
+  unsigned* arrived;  // workspace (1): of the barrier between blocks
 };
 
 template <class T>

@@ -4,9 +4,11 @@
 // results do not change from run to run. Bound by launches and by gathers; correct for every shape and pattern.
 #pragma once
 
-#include "cells/cell.h"
+#include <type_traits>
+
 #include "cells/launchers.h"
-#include "common/launch.cuh"
+#include "cells/persistent.cuh"
+#include "cells/recurrent_unit.cuh"
 #include "sparsity/product.cuh"
 
 namespace lsh {
@@ -38,31 +40,21 @@ __global__ void lanes_to_rows(const T* in, int64_t states, int64_t batch, int64_
   rows[item] = in[(s * hidden + u) * lanes + b];
 }
 
-// What the recurrent product reads of unit `u` of item `b`.
-template <class T>
-__device__ T scaled(const Layer<T>& layer, T state, int64_t b, int64_t u) {
-  return layer.state_scale ? state * layer.state_scale[b * layer.hidden + u] : state;
-}
-
 template <class Cell, class T>
 __global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weight, int64_t step, int64_t d,
                              int64_t moving) {
-  constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  constexpr int G = Cell::kGates, S = Cell::kStates;
   const Layer<T>& layer = pass.layer;
-  const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, I = layer.input_size;
+  const int64_t H = layer.hidden, P = layer.lanes, I = layer.input_size;
   const int64_t item = this_item();
   if (item >= H * P) return;
   const int64_t u = item / P, b = item % P, t = step / layer.depth;
   const T* state = pass.states + step * S * H * P;
-  const T* start = pass.states + t * layer.depth * S * H * P;
-  T* next = pass.states + (step + 1) * S * H * P;
   if (b >= moving) {
-    for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = 0;
-    for (int s = 0; s < S; ++s) next[(s * H + u) * P + b] = state[(s * H + u) * P + b];
-    if (d == layer.depth - 1 && b < B) pass.output[(t * B + b) * H + u] = 0;
+    keep_unit<Cell>(pass, step, u, b);
     return;
   }
-  T recurrent[G], input[G], before[S], active[A], after[S];
+  T recurrent[G], input[G];
   for (int g = 0; g < G; ++g) {
     const int64_t row = g * H + u;
     recurrent[g] = multiply_row(recurrent_weight, row,
@@ -70,37 +62,28 @@ __global__ void forward_step(ForwardPass<T> pass, SparseMatrix<T> recurrent_weig
     if (layer.recurrent_bias) recurrent[g] += layer.recurrent_bias[d * G * H + row];
     input[g] = 0;
     if (d == 0) {
-      const T* x = pass.input + (t * B + b) * I;
+      const T* x = pass.input + (t * layer.batch + b) * I;
       input[g] = multiply_row(layer.input_weight, row, [&](int64_t column) { return x[column]; });
       if (layer.input_bias) input[g] += layer.input_bias[row];
     }
   }
-  for (int s = 0; s < S; ++s) before[s] = state[(s * H + u) * P + b];
-  Cell().forward(recurrent, input, before, active, after);
-  for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = active[a];
-  for (int s = 0; s < S; ++s) {
-    if (layer.hold && d == layer.depth - 1) {
-      const T hold = layer.hold[((t * S + s) * B + b) * H + u];
-      after[s] = hold * start[(s * H + u) * P + b] + (1 - hold) * after[s];
-    }
-    next[(s * H + u) * P + b] = after[s];
-  }
-  if (d == layer.depth - 1) pass.output[(t * B + b) * H + u] = after[0];
+  move_unit<Cell>(pass, step, u, b, recurrent, input);
 }
 
 template <class Cell, class T>
 cudaError_t Recurrent<Cell, T>::forward(const ForwardPass<T>& pass, cudaStream_t stream) {
   const Layer<T>& layer = pass.layer;
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, steps = layer.steps * layer.depth;
-  rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.state, S, B, H, P, pass.states);
-  for (int64_t step = 0; step < steps; ++step) {
+  Launches on(stream);
+  on.items(S * H * P, rows_to_lanes<T>, pass.state, S, B, H, P, pass.states);
+  bool done = false;
+  if constexpr (std::is_same_v<T, float>) done = run_persistent<Cell>(on, pass);
+  for (int64_t step = 0; step < steps && !done; ++step) {
     const int64_t d = step % layer.depth;
-    forward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, layer.recurrent_weight[d], step, d,
-                                                                   layer.moving(step / layer.depth));
+    on.items(H * P, forward_step<Cell, T>, pass, layer.recurrent_weight[d], step, d, layer.moving(step / layer.depth));
   }
-  lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.states + steps * S * H * P, S, B, H, P,
-                                                                pass.final_state);
-  return cudaGetLastError();
+  on.items(S * B * H, lanes_to_rows<T>, pass.states + steps * S * H * P, S, B, H, P, pass.final_state);
+  return on.error();
 }
 
 // -------------------------------------------------------------------------------------------------------- backward
@@ -164,12 +147,6 @@ __global__ void carry_step(T* carry, Layer<T> layer, SparseMatrix<T> weight, con
   carry[item] += scaled(layer, sum, b, u);
 }
 
-template <class T>
-__global__ void zero(T* values, int64_t count) {
-  const int64_t item = this_item();
-  if (item < count) values[item] = 0;
-}
-
 // One entry of a weight gradient: sum over time and batch of gate gradient times operand(t, b, column).
 template <class T, class Operand>
 __global__ void weight_gradient(SparseMatrix<T> weight, bool dense_gradient, int64_t items, const T* gates,
@@ -230,25 +207,25 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
   const Layer<T>& layer = pass.layer;
   const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, D = layer.depth, R = G * H;
   const GateGradients<T> gates{pass.gate_tiles, pass.input_gate_tiles, R, P, layer.steps};
-  rows_to_lanes<<<blocks_for(S * H * P), kThreads, 0, stream>>>(pass.grad_final, S, B, H, P, pass.carry);
+  Launches on(stream);
+  on.items(S * H * P, rows_to_lanes<T>, pass.grad_final, S, B, H, P, pass.carry);
   for (int64_t step = layer.steps * D - 1; step >= 0; --step) {
     const int64_t t = step / D, d = step % D;
     const int64_t moving = layer.moving(t);
-    backward_step<Cell><<<blocks_for(H * P), kThreads, 0, stream>>>(pass, gates, step, moving);
-    carry_step<<<blocks_for(H * P), kThreads, 0, stream>>>(pass.carry, layer, layer.recurrent_weight[d],
-                                                           pass.gate_tiles + ((d * layer.steps + t) * R) * P, moving);
+    on.items(H * P, backward_step<Cell, T>, pass, gates, step, moving);
+    on.items(H * P, carry_step<T>, pass.carry, layer, layer.recurrent_weight[d],
+             pass.gate_tiles + ((d * layer.steps + t) * R) * P, moving);
   }
-  lanes_to_rows<<<blocks_for(S * B * H), kThreads, 0, stream>>>(pass.carry, S, B, H, P, pass.grad_state);
+  on.items(S * B * H, lanes_to_rows<T>, pass.carry, S, B, H, P, pass.grad_state);
 
-  const auto gradient = [&](const SparseMatrix<T>& weight, const T* g, auto operand, T* grad) {
+  const auto gradient = [&]<class Operand>(const SparseMatrix<T>& weight, const T* g, Operand operand, T* grad) {
     const int64_t size = weight.pattern.rows * weight.pattern.columns;
     const bool dense = pass.dense_gradient || !weight.packed;
     if (size == 0) return;
-    if (dense) zero<<<blocks_for(size), kThreads, 0, stream>>>(grad, size);
+    if (dense) on.items(size, zero<T>, grad, size);
     const int64_t items = gradient_items(weight, pass.dense_gradient);
-    if (items == 0) return;
-    weight_gradient<<<blocks_for(items), kThreads, 0, stream>>>(weight, pass.dense_gradient, items, g, layer.steps, B,
-                                                                R, P, operand, grad);
+    on.items(items, weight_gradient<T, Operand>, weight, pass.dense_gradient, items, g, layer.steps, B, R, P, operand,
+             grad);
   };
   gradient(layer.input_weight, pass.input_gate_tiles, InputOperand<T>{pass.input, B, layer.input_size},
            pass.grad_input_weight);
@@ -257,18 +234,17 @@ cudaError_t Recurrent<Cell, T>::backward(const BackwardPass<T>& pass, cudaStream
     gradient(layer.recurrent_weight[d], g, StateOperand<T>{pass.states + d * S * H * P, D * S * H * P, layer},
              pass.grad_recurrent_weight[d]);
     if (pass.grad_recurrent_bias) {
-      bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(g, layer.steps, B, R, P, pass.grad_recurrent_bias + d * R);
+      on.items(R, bias_gradient<T>, g, layer.steps, B, R, P, pass.grad_recurrent_bias + d * R);
     }
   }
   if (pass.grad_input_bias) {
-    bias_gradient<<<blocks_for(R), kThreads, 0, stream>>>(pass.input_gate_tiles, layer.steps, B, R, P,
-                                                          pass.grad_input_bias);
+    on.items(R, bias_gradient<T>, pass.input_gate_tiles, layer.steps, B, R, P, pass.grad_input_bias);
   }
-  if (pass.grad_input && layer.input_size > 0) {
-    input_gradient<<<blocks_for(layer.steps * B * layer.input_size), kThreads, 0, stream>>>(
-        layer.input_weight, pass.input_gate_tiles, layer.steps, B, R, P, pass.grad_input);
+  if (pass.grad_input) {
+    on.items(layer.steps * B * layer.input_size, input_gradient<T>, layer.input_weight, pass.input_gate_tiles,
+             layer.steps, B, R, P, pass.grad_input);
   }
-  return cudaGetLastError();
+  return on.error();
 }
 
 // --------------------------------------------------------------------------------------------------------- tangent
@@ -324,14 +300,15 @@ cudaError_t Recurrent<Cell, T>::tangent(const TangentPass<T>& pass, cudaStream_t
   const int64_t size = layer.batch * S * layer.hidden * pass.vectors, steps = layer.steps * layer.depth;
   T* buffers[2] = {pass.current, pass.current + size};
   const T* before = pass.tangent;
+  Launches on(stream);
   for (int64_t step = 0; step < steps; ++step) {
     T* after = step == steps - 1 ? pass.final_tangent : buffers[step % 2];
     const int64_t d = step % layer.depth;
-    tangent_step<Cell><<<blocks_for(layer.batch * layer.hidden * pass.vectors), kThreads, 0, stream>>>(
-        pass, layer.recurrent_weight[d], step, d, layer.moving(step / layer.depth), before, after);
+    on.items(layer.batch * layer.hidden * pass.vectors, tangent_step<Cell, T>, pass, layer.recurrent_weight[d], step, d,
+             layer.moving(step / layer.depth), before, after);
     before = after;
   }
-  return cudaGetLastError();
+  return on.error();
 }
 
 }  // namespace device

@@ -194,6 +194,7 @@ struct RecurrentOp {
       pass.projected_tile = workspace<T>(input, prepared.kept, {rows, lanes});
       pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
     }
+    if constexpr (!Backend::kReadsPatterns) Backend::prepare(cell, pass, input, prepared.kept);
     if (n.batch > 0) Backend::run(cell, pass, input);
     return {output, final_state, activations, states};
   }

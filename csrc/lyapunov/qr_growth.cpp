@@ -1,14 +1,7 @@
 // lsh::qr_growth on the CPU: an orthonormal basis of tangent vectors, and by how much each one grew.
-#include "lyapunov/qr_growth.h"
-
-#include <torch/csrc/stable/library.h>
-
-#include <tuple>
-
-#include "common/check.h"
 #include "common/simd_level.h"
 #include "common/team.h"
-#include "sparsity/prepare_matrix.h"
+#include "lyapunov/qr_growth_op.h"
 
 namespace lsh {
 
@@ -19,23 +12,14 @@ namespace {
 const QRGrowthKernel<float>& kernel(float) { return qr_growth_table().float32; }
 const QRGrowthKernel<double>& kernel(double) { return qr_growth_table().float64; }
 
-Tensor empty_as(const Tensor& like, std::vector<int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(like, sizes, dtype);
-}
-
 // Matrices above this size are shared by all workers, below each worker takes some of its own.
 constexpr int64_t kAloneUpTo = 1 << 20;
 
-using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
 template <class T>
-Result qr_growth_as(const Tensor& tangent) {
+QRGrowthTensors qr_growth_as(const Tensor& tangent) {
   const int64_t batch = tangent.size(0), n = tangent.size(1), K = tangent.size(2);
-  Tensor basis = empty_like(tangent, {batch, n, K});
-  Tensor log_growth = empty_as(tangent, {batch, K}, ScalarType::Double);
-  Tensor lost = empty_as(tangent, {batch, K}, ScalarType::Bool);
-  Tensor condition = empty_as(tangent, {batch}, ScalarType::Double);
-  Tensor method = empty_as(tangent, {batch}, ScalarType::Int);
+  QRGrowthTensors results = empty_growth(tangent);
+  auto& [basis, log_growth, lost, condition, method] = results;
 
   const int64_t most = 1 + n * K * K / 500000 * (n * K <= kAloneUpTo ? batch : 1);
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(most, torch::stable::get_num_threads()));
@@ -57,15 +41,11 @@ Result qr_growth_as(const Tensor& tangent) {
   kept.push_back(empty_as(tangent, {workers, qr_growth_table().scratch}, ScalarType::Double));
   pass.scratch = static_cast<double*>(kept.back().mutable_data_ptr());
   if (batch > 0) run_team(workers, [&](const Worker& worker) { kernel(T())(pass, worker); });
-  return {basis, log_growth, lost, condition, method};
+  return results;
 }
 
-Result qr_growth_op(Tensor tangent) {
-  check_dimensions(tangent, 3, "tangent");
-  check_floating(tangent, "tangent");
-  STD_TORCH_CHECK(tangent.is_contiguous(), "tangent must be contiguous");
-  STD_TORCH_CHECK(tangent.size(2) >= 1 && tangent.size(2) <= tangent.size(1),
-                  "tangent must have from 1 up to as many columns as rows, got shape ", shape_text(tangent));
+QRGrowthTensors qr_growth_op(Tensor tangent) {
+  check_tangent(tangent);
   return tangent.scalar_type() == ScalarType::Float ? qr_growth_as<float>(tangent) : qr_growth_as<double>(tangent);
 }
 

@@ -27,12 +27,6 @@ __global__ void multiply_gradients(LinearBackward<T> pass) {
 }
 
 template <class T>
-__global__ void zero(T* values, int64_t count) {
-  const int64_t item = this_item();
-  if (item < count) values[item] = 0;
-}
-
-template <class T>
 __global__ void sample_gradients(LinearBackward<T> pass, int64_t items) {
   const int64_t item = this_item();
   if (item >= items) return;
@@ -59,25 +53,22 @@ __global__ void sum_gradients(LinearBackward<T> pass) {
 
 template <class T>
 cudaError_t linear_forward_on_device(const LinearForward<T>& pass, cudaStream_t stream) {
-  const int64_t items = pass.tiling.steps * pass.weight.pattern.rows;
-  if (items > 0) multiply_inputs<<<blocks_for(items), kThreads, 0, stream>>>(pass);
-  return cudaGetLastError();
+  Launches on(stream);
+  on.items(pass.tiling.steps * pass.weight.pattern.rows, multiply_inputs<T>, pass);
+  return on.error();
 }
 
 template <class T>
 cudaError_t linear_backward_on_device(const LinearBackward<T>& pass, cudaStream_t stream) {
   const PatternView& p = pass.weight.pattern;
-  if (pass.grad_input && p.columns > 0) {
-    multiply_gradients<<<blocks_for(pass.tiling.steps * p.columns), kThreads, 0, stream>>>(pass);
-  }
-  if (pass.grad_bias && p.rows > 0) sum_gradients<<<blocks_for(p.rows), kThreads, 0, stream>>>(pass);
+  Launches on(stream);
+  if (pass.grad_input) on.items(pass.tiling.steps * p.columns, multiply_gradients<T>, pass);
+  if (pass.grad_bias) on.items(p.rows, sum_gradients<T>, pass);
   const int64_t size = p.rows * p.columns;
-  if (size > 0 && (pass.dense_gradient || !pass.weight.packed)) {
-    zero<<<blocks_for(size), kThreads, 0, stream>>>(pass.grad_weight, size);
-  }
-  const int64_t items = gradient_items(pass.weight, pass.dense_gradient);
-  if (items > 0) sample_gradients<<<blocks_for(items), kThreads, 0, stream>>>(pass, items);
-  return cudaGetLastError();
+  if (pass.dense_gradient || !pass.weight.packed) on.items(size, zero<T>, pass.grad_weight, size);
+  const int64_t items = size > 0 ? gradient_items(pass.weight, pass.dense_gradient) : 0;
+  on.items(items, sample_gradients<T>, pass, items);
+  return on.error();
 }
 
 template cudaError_t linear_forward_on_device(const LinearForward<float>&, cudaStream_t);

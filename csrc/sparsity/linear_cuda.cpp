@@ -9,13 +9,11 @@ namespace {
 struct CudaLinear : CudaPatterns {
   template <class T>
   static void run(const LinearForward<T>& pass, const Tensor& like) {
-    const DeviceGuard guard(like.get_device_index());
-    check_launch(linear_forward_on_device(pass, current_stream(like)));
+    launch_on(like, [&](cudaStream_t stream) { return linear_forward_on_device(pass, stream); });
   }
   template <class T>
   static void run(const LinearBackward<T>& pass, const Tensor& like) {
-    const DeviceGuard guard(like.get_device_index());
-    check_launch(linear_backward_on_device(pass, current_stream(like)));
+    launch_on(like, [&](cudaStream_t stream) { return linear_backward_on_device(pass, stream); });
   }
 };
 

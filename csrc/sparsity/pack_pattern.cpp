@@ -1,29 +1,18 @@
 // lsh::pack_pattern_: writes the pattern of a mask into a tensor of its capacity, from the mask's bits and their
 // transpose.
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "common/bits.h"
-#include "common/check.h"
 #include "common/team.h"
-#include "sparsity/check_pattern.h"
+#include "sparsity/pack_pattern_op.h"
 
 namespace lsh {
 namespace {
 
 void pack_pattern_(Tensor pattern, const Tensor& mask) {
-  check_dimensions(mask, 2, "mask");
-  STD_TORCH_CHECK(mask.scalar_type() == ScalarType::Bool, "mask must be bool, got ", dtype_name(mask.scalar_type()));
-  STD_TORCH_CHECK(mask.is_contiguous(), "mask must be contiguous");
+  const int64_t capacity = checked_packing(pattern, mask);
   const int64_t rows = mask.size(0), columns = mask.size(1);
-  const int64_t capacity = pattern_capacity(pattern, rows, columns, "pattern");
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  STD_TORCH_CHECK(rows <= kMost && columns <= kMost, "mask must have fewer than 2**31 rows and columns, got ", rows,
-                  " x ", columns);
-  STD_TORCH_CHECK(capacity <= kMost, "pattern must hold fewer than 2**31 connections, got ", capacity);
   const auto* connected = static_cast<const uint8_t*>(mask.const_data_ptr());
 
   BitMatrix by_row(rows, columns), by_column(columns, rows);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "common/launch.cuh"
 #include "sparsity/matrix.h"
 
 namespace lsh {
@@ -65,6 +66,12 @@ __device__ inline int64_t row_holding(const PatternView& p, int64_t k) {
     }
   }
   return low;
+}
+
+template <class T>
+__global__ void zero(T* values, int64_t count) {
+  const int64_t item = this_item();
+  if (item < count) values[item] = 0;
 }
 
 // Where one entry of a weight's gradient belongs: item i is entry i of a dense gradient, or non-zero i in row order.

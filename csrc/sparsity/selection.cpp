@@ -1,13 +1,10 @@
 // lsh::toggle_: toggles exactly k entries of masks, those of lowest or highest score among the live or the dead ones.
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
 #include <vector>
 
-#include "common/check.h"
 #include "common/simd_level.h"
 #include "common/team.h"
-#include "sparsity/selection.h"
+#include "sparsity/selection_op.h"
 
 namespace lsh {
 
@@ -28,19 +25,6 @@ const SelectionTable& kernels(ScoreType type) {
       return select_bfloat16_table();
     default:
       return select_random_table();
-  }
-}
-
-ScoreType score_type(const Tensor& scores) {
-  switch (scores.scalar_type()) {
-    case ScalarType::Float:
-      return ScoreType::float32;
-    case ScalarType::Double:
-      return ScoreType::float64;
-    case ScalarType::BFloat16:
-      return ScoreType::bfloat16;
-    default:
-      STD_TORCH_CHECK(false, "scores must be float32, float64 or bfloat16, got ", dtype_name(scores.scalar_type()));
   }
 }
 
@@ -177,29 +161,8 @@ class Selection {
 
 Tensor toggle_(std::vector<Tensor> masks, std::vector<Tensor> scores, int64_t seed, int64_t count, bool live,
                bool highest, bool magnitude) {
-  STD_TORCH_CHECK(scores.empty() || scores.size() == masks.size(), "scores must be as many as masks, ", masks.size(),
-                  ", or none for random ones, got ", scores.size());
-  STD_TORCH_CHECK(count >= 0, "count must be at least 0, got ", count);
+  std::vector<Scored> tensors = checked_selection(masks, scores, count);
   const ScoreType type = scores.empty() ? ScoreType::random : score_type(scores[0]);
-  std::vector<Scored> tensors;
-  int64_t first = 0;
-  for (size_t i = 0; i < masks.size(); ++i) {
-    Tensor& mask = masks[i];
-    STD_TORCH_CHECK(mask.scalar_type() == ScalarType::Bool, "mask must be bool, got ", dtype_name(mask.scalar_type()));
-    STD_TORCH_CHECK(mask.is_contiguous(), "mask must be contiguous");
-    const void* values = nullptr;
-    if (!scores.empty()) {
-      STD_TORCH_CHECK(scores[i].scalar_type() == scores[0].scalar_type(), "scores must have one dtype, got ",
-                      dtype_name(scores[0].scalar_type()), " and ", dtype_name(scores[i].scalar_type()));
-      STD_TORCH_CHECK(scores[i].is_cpu() && mask.is_cpu(), "scores and mask must be on the CPU");
-      STD_TORCH_CHECK(scores[i].is_contiguous(), "scores must be contiguous");
-      STD_TORCH_CHECK(scores[i].numel() == mask.numel(), "scores and mask must have one size, got ", scores[i].numel(),
-                      " and ", mask.numel());
-      values = scores[i].const_data_ptr();
-    }
-    tensors.push_back({static_cast<uint8_t*>(mask.mutable_data_ptr()), values, mask.numel(), first});
-    first += mask.numel();
-  }
   Selection selection(std::move(tensors), {type, live, highest, magnitude, uint64_t(seed)}, count);
   selection.run();
   Tensor facts = torch::stable::empty({2}, ScalarType::Long);

@@ -1,6 +1,7 @@
 """Orthonormalisation with log growth: A = Q R with a positive diagonal, and ln R_jj per column."""
 
 import math
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -51,7 +52,8 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
 
     Args:
         tangent: tangent vectors as columns, (B, n, K) 1 <= K <= n, float32 or float64. If it
-            requires a gradient, and on other devices than the CPU, `qr_growth_definition` runs.
+            requires a gradient, and on a GPU unless LSH_CUDA_KERNELS is `fast`,
+            `qr_growth_definition` runs.
 
     Returns:
         The basis in the dtype of `tangent`, growth and losses. The growth of a lost column is that
@@ -73,12 +75,23 @@ def qr_growth(tangent: Tensor) -> QRGrowth:
     """
     _check(tangent)
     differentiated = torch.is_grad_enabled() and tangent.requires_grad
-    if tangent.device.type != "cpu" or differentiated:
+    if differentiated or not _has_kernel(tangent):
         return qr_growth_definition(tangent)
     basis, growth, lost, condition, method = torch.ops.lsh.qr_growth.default(tangent.contiguous())
     if (method == _NOT_FINITE).any():
         _require_finite(tangent)
     return QRGrowth(basis, growth, lost, condition, method == _BROKEN_DOWN)
+
+
+def _has_kernel(tangent: Tensor) -> bool:
+    """On the CPU; on a GPU where LSH_CUDA_KERNELS asks for it, up to half as many columns as rows.
+
+    No device has run that kernel yet, and of more columns it makes reflections in one block.
+    """
+    if tangent.device.type != "cuda":
+        return tangent.device.type == "cpu"
+    asked = os.environ.get("LSH_CUDA_KERNELS") == "fast" and native.libraries.cuda is not None
+    return asked and 2 * tangent.shape[2] <= tangent.shape[1]
 
 
 def qr_growth_definition(tangent: Tensor) -> QRGrowth:

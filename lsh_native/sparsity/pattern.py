@@ -29,11 +29,13 @@ __all__ = [
     "pack_pattern",
     "pack_pattern_",
     "pattern_parts",
+    "refuse_overfull",
 ]
 
 _MARK = 0x4C534850
 _VERSION = 1
 _HEADER = 8
+_NON_ZEROS = 4  # its place in the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +84,23 @@ def _check_sizes(rows: int, columns: int, capacity: int) -> None:
         raise ValueError(f"capacity must be in [0, {most}], got {capacity}")
 
 
-def empty_pattern(rows: int, columns: int, capacity: int) -> Tensor:
+def empty_pattern(
+    rows: int, columns: int, capacity: int, device: torch.device | None = None
+) -> Tensor:
     """Room for a pattern.
 
     Args:
         rows: rows R of the matrix.
         columns: its columns C.
         capacity: how many non-zeros there shall be room for.
+        device: where it shall be; the CPU by default.
 
     Returns:
-        An int32 tensor on the CPU whose content is unspecified until `pack_pattern_` fills it.
+        An int32 tensor whose content is unspecified until `pack_pattern_` fills it.
     """
     _check_sizes(rows, columns, capacity)
-    return torch.empty(_HEADER + rows + 1 + columns + 1 + 3 * capacity, dtype=torch.int32)
+    numbers = _HEADER + rows + 1 + columns + 1 + 3 * capacity
+    return torch.empty(numbers, dtype=torch.int32, device=device or "cpu")
 
 
 def pack_pattern_(pattern: Tensor, mask: Tensor) -> Tensor:
@@ -112,14 +118,29 @@ def pack_pattern_(pattern: Tensor, mask: Tensor) -> Tensor:
             each other.
     """
     _check_mask(mask)
-    mask = mask.detach().cpu().contiguous()
-    if pattern.device.type == "cpu":
-        torch.ops.lsh.pack_pattern_(pattern, mask)
-    else:
-        packed = torch.empty_like(pattern, device="cpu")
-        torch.ops.lsh.pack_pattern_(packed, mask)
+    on_device = pattern.device.type == "cuda" and native.libraries.cuda is not None
+    packed = pattern if on_device else pattern.cpu()
+    torch.ops.lsh.pack_pattern_(packed, mask.detach().to(packed.device).contiguous())
+    if packed is not pattern:
         pattern.copy_(packed)
+    if on_device and not torch.cuda.is_current_stream_capturing():
+        refuse_overfull(pattern, *mask.shape)
     return pattern
+
+
+def refuse_overfull(pattern: Tensor, rows: int, columns: int) -> None:
+    """Raise a RuntimeError if there was no room for the mask of a pattern packed on a device.
+
+    It waits for the device. Where that may not be, as in a CUDA graph, products with such a
+    pattern give NaN.
+    """
+    kept = int(pattern[_NON_ZEROS])
+    capacity = (pattern.numel() - _HEADER - rows - 1 - columns - 1) // 3
+    if kept > capacity:
+        raise RuntimeError(
+            f"mask must keep at most {capacity} connections, the capacity of the pattern, "
+            f"got {kept}"
+        )
 
 
 def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
@@ -141,8 +162,8 @@ def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
     _check_mask(mask)
     if capacity is None:
         capacity = int(mask.count_nonzero())
-    pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity)
-    return pack_pattern_(pattern, mask).to(mask.device)
+    pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity, mask.device)
+    return pack_pattern_(pattern, mask)
 
 
 def full_pattern(rows: int, columns: int, device: torch.device | None = None) -> Tensor:

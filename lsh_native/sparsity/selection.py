@@ -172,7 +172,8 @@ def toggle_definition_(
     return torch.tensor([values.numel(), nans], device=eligible.device)
 
 
-torch.library.impl("lsh::toggle_", "CUDA", toggle_definition_)
+if native.libraries.cuda is None:  # a torch with CUDA, but kernels built without
+    torch.library.impl("lsh::toggle_", "CUDA", toggle_definition_)
 
 
 @torch.library.register_fake("lsh::toggle_")

@@ -54,7 +54,8 @@ def _(tensors: Sequence[Tensor], mask: Tensor) -> None:
         torch.autograd.graph.increment_version(tensor)
 
 
-torch.library.impl("lsh::zero_dead_", "CUDA", zero_dead_definition_)
+if native.libraries.cuda is None:  # a torch with CUDA, but kernels built without
+    torch.library.impl("lsh::zero_dead_", "CUDA", zero_dead_definition_)
 
 
 @torch.library.register_fake("lsh::zero_dead_")

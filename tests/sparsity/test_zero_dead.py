@@ -65,7 +65,7 @@ def test_refuses():
     mask = torch.ones(3) > 0
     for tensors, message in [
         ([torch.ones(2)], "tensors must have the size of the mask, 3, got 2"),
-        ([torch.ones(6)[::2]], "tensors must be contiguous and on the CPU"),
+        ([torch.ones(6)[::2]], "tensors must be contiguous and on the mask"),
         ([torch.ones(3).int()], "tensors must be floating point, got int32"),
     ]:
         with pytest.raises(RuntimeError, match=message):

@@ -7,11 +7,11 @@ extern const CellDeviceTable elman_on_device;
 
 namespace {
 
-const CellDeviceTable& table() { return elman_on_device; }
+const CellDeviceTable& elman_device_table() { return elman_on_device; }
 
 }  // namespace
 
-using ElmanOps = CellOps<CudaBackend, table>;
+using ElmanOps = CellOps<CudaBackend, elman_device_table>;
 
 STABLE_TORCH_LIBRARY_IMPL(lsh, CUDA, m) { LSH_CELL_IMPLEMENTATIONS(m, "elman", ElmanOps); }
 

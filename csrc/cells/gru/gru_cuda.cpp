@@ -7,11 +7,11 @@ extern const CellDeviceTable gru_on_device;
 
 namespace {
 
-const CellDeviceTable& table() { return gru_on_device; }
+const CellDeviceTable& gru_device_table() { return gru_on_device; }
 
 }  // namespace
 
-using GruOps = CellOps<CudaBackend, table>;
+using GruOps = CellOps<CudaBackend, gru_device_table>;
 
 STABLE_TORCH_LIBRARY_IMPL(lsh, CUDA, m) { LSH_CELL_IMPLEMENTATIONS(m, "gru", GruOps); }
 

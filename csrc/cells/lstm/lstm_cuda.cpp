@@ -7,11 +7,11 @@ extern const CellDeviceTable lstm_on_device;
 
 namespace {
 
-const CellDeviceTable& table() { return lstm_on_device; }
+const CellDeviceTable& lstm_device_table() { return lstm_on_device; }
 
 }  // namespace
 
-using LstmOps = CellOps<CudaBackend, table>;
+using LstmOps = CellOps<CudaBackend, lstm_device_table>;
 
 STABLE_TORCH_LIBRARY_IMPL(lsh, CUDA, m) { LSH_CELL_IMPLEMENTATIONS(m, "lstm", LstmOps); }
 

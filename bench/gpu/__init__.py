@@ -1,0 +1,1 @@
+"""What a GPU is measured with: `python -m bench.gpu`."""

@@ -1,0 +1,29 @@
+// lsh::pack_pattern_ on CUDA. Whether there was room stands in the header, for whoever can wait to read it.
+#include "common/stream.h"
+#include "sparsity/pack_pattern_launch.h"
+#include "sparsity/pack_pattern_op.h"
+#include "sparsity/prepare_matrix.h"
+
+namespace lsh {
+namespace {
+
+void pack_pattern_on_cuda_(Tensor pattern, const Tensor& mask) {
+  PackPass pass{};
+  pass.capacity = checked_packing(pattern, mask);
+  pass.rows = mask.size(0);
+  pass.columns = mask.size(1);
+  pass.mask = static_cast<const uint8_t*>(mask.const_data_ptr());
+  pass.pattern = pattern.mutable_data_ptr<int32_t>();
+  Tensors kept;
+  const int64_t words = pass.rows * mask_words(pass.columns);
+  pass.bits = reinterpret_cast<uint32_t*>(integers(pattern, kept, words));
+  pass.before = integers(pattern, kept, words);
+  pass.above = integers(pattern, kept, mask_strips(pass.rows) * pass.columns);
+  launch_on(pattern, [&](cudaStream_t stream) { return pack_pattern_on_device(pass, stream); });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(lsh, CUDA, m) { m.impl("pack_pattern_", TORCH_BOX(&pack_pattern_on_cuda_)); }
+
+}  // namespace lsh
