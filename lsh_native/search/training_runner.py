@@ -18,6 +18,7 @@ from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
 from lsh_native.search.candidate import ACTIVE, RECIPE, Candidate
+from lsh_native.search.latency import token_milliseconds
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology
@@ -276,7 +277,21 @@ def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
 
 def _epoch_record(trainer: Trainer) -> EpochRecord:
     result = trainer.history[-1]
-    masks = trainer.model.masks() if isinstance(trainer.model, LanguageModel) else {}
+    details: dict[str, Any] = {
+        "train_seconds": result.train_seconds,
+        "learning_rate": result.learning_rate,
+        "averaging": result.averaging,
+    }
+    if isinstance(trainer.model, LanguageModel):
+        masks = trainer.model.masks()
+        details |= {
+            "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
+            "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
+            "token_milliseconds": token_milliseconds(trainer.model),
+        }
+    if trainer.topology is not None:
+        change = trainer.topology.change()
+        details |= {"survival": change.survival(), "explored": change.explored_share()}
     return EpochRecord(
         epoch=result.epoch,
         train_loss=result.train_loss,
@@ -284,13 +299,7 @@ def _epoch_record(trainer: Trainer) -> EpochRecord:
         density=result.density,
         tokens=result.tokens,
         seconds=result.seconds,
-        details={
-            "train_seconds": result.train_seconds,
-            "learning_rate": result.learning_rate,
-            "averaging": result.averaging,
-            "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
-            "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
-        },
+        details=details,
     )
 
 
