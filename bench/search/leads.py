@@ -41,9 +41,7 @@ Values = NDArray[np.float64]
 def measure_leads(table: Table) -> dict[str, Any]:
     """Return correlations, differences to the loss, and what the rules say of the leads."""
     finals = np.array([[table.final(s, c) for c in table.pool] for s in table.seeds])
-    chosen = np.random.default_rng(0).integers(
-        len(table.pool), size=(RESAMPLES, len(table.pool))
-    )
+    chosen = np.random.default_rng(0).integers(len(table.pool), size=(RESAMPLES, len(table.pool)))
     found: dict[str, Any] = {}
     epochs = sorted({*EPOCHS, *RUNGS})
     for epoch in epochs:
@@ -107,7 +105,9 @@ def _scores(table: Table, name: str, epoch: int) -> Values:
     return np.array(rows)
 
 
-def _correlations(values: Values, finals: Values, chosen: NDArray[np.int64]) -> tuple[Values, Values]:
+def _correlations(
+    values: Values, finals: Values, chosen: NDArray[np.int64]
+) -> tuple[Values, Values]:
     """Return Spearman's correlation of each seed, and their mean in each resample."""
     own = np.array([_spearman(v[None], f[None])[0] for v, f in zip(values, finals, strict=True)])
     resampled = np.mean(

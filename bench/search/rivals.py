@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("tables", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json")
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--size", type=int, default=9, help="candidates of a draw")
+    parser.add_argument("--size", type=int, default=7, help="candidates of a draw")
     options = parser.parse_args()
     results = {}
     for path in options.tables:
@@ -229,4 +229,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

@@ -16,7 +16,15 @@ from lsh_native.training.checkpoint import replace_file
 from lsh_native.training.evaluate import perplexity
 from lsh_native.training.result import EpochResult
 
-__all__ = ["EpochTable", "JsonLines", "Scalars", "StepResult", "Tracker", "scalar_writer", "tensorboard"]
+__all__ = [
+    "EpochTable",
+    "JsonLines",
+    "Scalars",
+    "StepResult",
+    "Tracker",
+    "scalar_writer",
+    "tensorboard",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
