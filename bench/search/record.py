@@ -31,7 +31,7 @@ from lsh_native.search.trial import EpochRecord, SpectrumRecord, Trial
 from lsh_native.training import Recipe, evaluate
 
 # Epochs after which spectra are taken; the dense network's are taken after all.
-RUNGS = (1, 2, 3, 5, 6, 7)
+RUNGS = (1, 2, 3, 4, 5, 6, 7)
 
 SPECTRA: Mapping[str, SpectrumSettings] = {
     "full": SpectrumSettings(steps=100, sequences=8),

@@ -117,7 +117,8 @@ def play(
                 scores={rival.score: SCORES[rival.score]},
             )
             result = study.run()
-        assert result.best is not None and result.best.trial.candidate is not None
+        assert result.best is not None
+        assert result.best.trial.candidate is not None
         spent = result.budget.trial_epochs
         if not rival.fewer or spent <= budget:
             return result.best.trial.candidate, spent
@@ -211,7 +212,7 @@ def main() -> None:
     parser.add_argument("tables", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json")
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--size", type=int, default=7, help="candidates of a draw")
+    parser.add_argument("--size", type=int, default=12, help="candidates of a draw")
     options = parser.parse_args()
     results = {}
     for path in options.tables:

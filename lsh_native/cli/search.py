@@ -121,6 +121,8 @@ def search(
     )
     runner = make_runner(settings)
     corpus = runner.corpus
+    if not (output / STORE).exists():
+        runner.refuse(space)
     output.mkdir(parents=True, exist_ok=True)
     published = Elimination.lsh2022(recipe.epochs) if preset else None
     with Store(output / STORE) as store, Progress() as progress:

@@ -223,7 +223,7 @@ def turnover(view: StudyView) -> Figure | None:
                     )
                 )
         if curves:
-            axes = plots.shares(curves, title=title, total=view.total)
+            axes = plots.turnover(curves, title=title, total=view.total)
             panels.append((f"Share of the {title.removesuffix(', %')}", plots.to_svg(axes)))
     if not panels:
         return None

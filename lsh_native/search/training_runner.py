@@ -19,6 +19,7 @@ from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
 from lsh_native.search.candidate import ACTIVE, RECIPE, Candidate
 from lsh_native.search.latency import token_milliseconds
+from lsh_native.search.space import Space
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology
@@ -115,6 +116,23 @@ class TrainingRunner:
                 f"the validation text must give {self.spectrum_settings.rows} steps for each of "
                 f"{self.spectrum_settings.sequences} sequences of the spectrum, got {rows}"
             )
+
+    def refuse(self, space: Space) -> None:
+        """Refuses a space that the model or the text cannot take, before anything is trained.
+
+        Raises:
+            ValueError: one of the space's `extremes` cannot be made; the message names it.
+        """
+        for candidate in space.extremes():
+            trial = Trial(number=1, candidate=candidate, seed=0)
+            try:
+                make_trainer(
+                    self.corpus, self.recipe_of(trial), candidate, density=self.density, seed=0
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"a space must suit the model and the text, but {candidate}: {error}"
+                ) from error
 
     def checkpoint(self, number: int) -> Path:
         """The newest checkpoint of a trial."""

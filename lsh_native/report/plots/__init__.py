@@ -15,9 +15,9 @@ from lsh_native.report.plots.curves import (
     Curve,
     convergence,
     over_epochs,
-    shares,
     spectrum,
     trajectory,
+    turnover,
 )
 from lsh_native.report.plots.shares import bars, density
 from lsh_native.report.plots.style import PALETTE, ROLE_COLOURS, WIDTH, to_svg
@@ -36,9 +36,9 @@ __all__ = [
     "parallel",
     "pareto",
     "score_against_final",
-    "shares",
     "spectrum",
     "survival",
     "to_svg",
     "trajectory",
+    "turnover",
 ]

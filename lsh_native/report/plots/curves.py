@@ -148,7 +148,7 @@ def trajectory(
 
 
 @STYLE
-def shares(
+def turnover(
     curves: Sequence[Curve], axes: Axes | None = None, *, title: str, total: int, width: int = WIDTH
 ) -> Axes:
     """Draw shares in per cent over epochs, labelled where they end."""
