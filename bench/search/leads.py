@@ -43,7 +43,7 @@ def measure_leads(table: Table) -> dict[str, Any]:
     finals = np.array([[table.final(s, c) for c in table.pool] for s in table.seeds])
     chosen = np.random.default_rng(0).integers(len(table.pool), size=(RESAMPLES, len(table.pool)))
     found: dict[str, Any] = {}
-    epochs = sorted({*EPOCHS, *RUNGS})
+    epochs = [e for e in sorted({*EPOCHS, *RUNGS}) if e <= table.total]
     for epoch in epochs:
         losses = _scores(table, "loss", epoch)
         for name in (*LEADS, *BESIDE, "lsh2022"):

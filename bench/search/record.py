@@ -15,7 +15,8 @@ import os
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,21 @@ SPECTRA: Mapping[str, SpectrumSettings] = {
 """The two conventions: the product's at the length that leading exponents need, the published."""
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a table; a last one that a kill tore is left out."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines of a table, and the bytes they take: a last one that a kill tore is not."""
+    lines, data = [], path.read_bytes()
+    left = data
+    while left:
+        member = zlib.decompressobj(wbits=31)  # each line is a gzip member of its own
         try:
-            for line in file:
-                yield json.loads(line)
-        except (EOFError, json.JSONDecodeError):
-            return
+            text = member.decompress(left)
+        except zlib.error:
+            break
+        if not member.eof:
+            break
+        lines.append(json.loads(text))
+        left = member.unused_data
+    return lines, len(data) - len(left)
 
 
 def train(runners: Mapping[str, TrainingRunner], trial: Trial) -> dict[str, Any]:
@@ -136,7 +144,8 @@ def main() -> None:
                 "conventions": {name: _conventions(r, probe) for name, r in made.items()},
             }
             _append(options.output, header)
-        header, *lines = read_lines(options.output)
+        (header, *lines), whole = read_lines(options.output)
+        os.truncate(options.output, whole)
         if header["study"] != study or header["corpus"] != corpus.hash:
             raise SystemExit(f"{options.output} must be a table of this study, got another one's")
         done = {(line["seed"], line["number"]) for line in lines}

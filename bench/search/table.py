@@ -25,7 +25,7 @@ class Table:
     @classmethod
     def read(cls, path: Path) -> "Table":
         """Read a table; seeds that are not whole are left out."""
-        header, *lines = read_lines(path)
+        (header, *lines), _ = read_lines(path)
         whole = 1 + len(Space.from_dict(header["study"]["space"]))
         counts: dict[int, int] = {}
         for line in lines:
