@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Literal
 import numpy
 import torch
 
+from lsh_native.cli.board import Board
 from lsh_native.cli.data import DataSettings
 from lsh_native.cli.options import keep_options
 from lsh_native.cli.progress import Progress
@@ -23,6 +26,7 @@ from lsh_native.cli.setup import (
 )
 from lsh_native.report.finish import finish_study
 from lsh_native.search.coordinator import Limits
+from lsh_native.search.events import Event
 from lsh_native.search.race import Constraint
 from lsh_native.search.rounds import Elimination
 from lsh_native.search.score import RECORDED, SCORES
@@ -53,7 +57,9 @@ def search(
     seeds: int = 1,
     ahead: int = 4,
     max_non_zeros: int | None = None,
+    max_token_milliseconds: float | None = None,
     evidence: int = 0,
+    board: Path | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     space: Space = Space(),  # noqa: B008
     spectrum: SpectrumSettings = SpectrumSettings(),  # noqa: B008
@@ -79,8 +85,11 @@ def search(
         seeds: trainings of every candidate with other seeds, judged by their mean.
         ahead: candidates in training at once while proposals are made.
         max_non_zeros: a candidate with more connections is ranked behind all others.
+        max_token_milliseconds: likewise one that takes longer for a token on this machine, one
+            sequence at a time. A measured time is never quite the same, so neither is such a study.
         evidence: how many stopped candidates are trained to the end after the search, to see what
             each score was worth.
+        board: folder for TensorBoard, where it is installed: a run for each trial.
         recipe: model and training.
         space: what is searched over.
         spectrum: which spectrum is taken of a candidate.
@@ -90,6 +99,10 @@ def search(
     options = dict(locals())
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    if max_token_milliseconds is not None and not 0 < max_token_milliseconds < math.inf:
+        raise ValueError(
+            f"max_token_milliseconds must be positive and finite, got {max_token_milliseconds}"
+        )
     if evidence < 0:
         raise ValueError(f"evidence must be at least 0, got {evidence}")
     if preset == "lsh2022":
@@ -108,6 +121,8 @@ def search(
     )
     runner = make_runner(settings)
     corpus = runner.corpus
+    if not (output / STORE).exists():
+        runner.refuse(space)
     output.mkdir(parents=True, exist_ok=True)
     published = Elimination.lsh2022(recipe.epochs) if preset else None
     with Store(output / STORE) as store, Progress() as progress:
@@ -124,9 +139,14 @@ def search(
             scores={name: SCORES[name] for name in dict.fromkeys((*RECORDED, score))},
             ahead=ahead,
             seeds=seeds,
-            constraints=()
-            if max_non_zeros is None
-            else (Constraint(name="non_zeros", at_most=max_non_zeros),),
+            constraints=tuple(
+                Constraint(name=name, at_most=most)
+                for name, most in (
+                    ("non_zeros", max_non_zeros),
+                    ("token_milliseconds", max_token_milliseconds),
+                )
+                if most is not None
+            ),
             settings={
                 "data": {"name": corpus.name, "hash": corpus.hash, **asdict(text)},
                 "recipe": recipe.to_dict(),
@@ -137,15 +157,21 @@ def search(
         )
         keep_options(options, output / CONFIGURATION, without=("output", "evidence"))
         progress.say(_introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study))
+        heard: list[Callable[[Event], None]] = [progress.on_event]
+        if board is not None:
+            heard.append(Board(board).on_event)
+
+        def on_event(event: Event) -> None:
+            for hear in heard:
+                hear(event)
+
         limits = Limits(epochs=running.max_epochs, seconds=running.max_seconds)
-        study.run(progress.on_event, limits=limits, retries=running.retries)
+        study.run(on_event, limits=limits, retries=running.retries)
         if not store.finished:
             return
         if evidence:
             progress.say(f"Training {evidence} stopped candidates to the end, for evidence.")
-            study.gather_evidence(
-                evidence, progress.on_event, limits=limits, retries=running.retries
-            )
+            study.gather_evidence(evidence, on_event, limits=limits, retries=running.retries)
         progress.say("Measuring the dense network and the one found.")
         finished = finish_study(store, runner, output)
     print(finished.text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, chain
 from os import PathLike
@@ -31,6 +32,7 @@ def read_corpus(
     vocabulary: Vocabulary | None = None,
     unknown: str | None = None,
     limit: int | None = None,
+    vocabulary_size: int | None = None,
 ) -> Corpus:
     r"""Read the training, validation and test text of a folder.
 
@@ -48,6 +50,8 @@ def read_corpus(
         limit: keep the first ``limit`` training tokens, and at most a tenth as many for
             validation and for test. The vocabulary stays that of the whole training text, so a
             limit makes the text shorter and leaves the task as it is.
+        vocabulary_size: keep only so many tokens of the training text's vocabulary, the most
+            frequent; ``unknown``, which must be among them, stands for the others.
 
     Returns:
         The corpus, named after what was recognised or else after the folder.
@@ -57,16 +61,23 @@ def read_corpus(
             file is empty, not text, damaged, without two different tokens to learn from, or
             not what its name promises.
         UnknownTokenError: if a token is outside the vocabulary and nothing stands for it.
-        ValueError: if ``limit`` is below 20 or ``unknown`` is not in the vocabulary.
+        ValueError: if ``limit`` is below 20, ``unknown`` is not in the vocabulary, or
+            ``vocabulary_size`` is below 2 or comes with a vocabulary.
     """
     if limit is not None and (isinstance(limit, bool) or limit < 20):
         raise ValueError(f"limit must be at least 20 tokens, got {limit}")
+    if vocabulary_size is not None and (vocabulary_size < 2 or vocabulary is not None):
+        came = f"{vocabulary_size}{'' if vocabulary is None else ' beside a vocabulary'}"
+        raise ValueError(f"vocabulary_size must be at least 2 and stand alone, got {came}")
     folder = Path(folder)
     names = {split: _file_name(folder, split) for split in SPLITS}
     paths = {split: folder / name for split, (_, name) in names.items()}
     own_vocabulary = vocabulary is None
     if vocabulary is None:
         vocabulary = _vocabulary(paths["train"], level)
+    types = len(vocabulary)
+    if vocabulary_size is not None and vocabulary_size < types:
+        vocabulary = _most_frequent(paths["train"], level, vocabulary_size)
     ids = {split: _ids(path, level, vocabulary, unknown) for split, path in paths.items()}
     if bool((ids["train"] == ids["train"][0]).all()):
         raise CorpusError(
@@ -80,7 +91,7 @@ def read_corpus(
         shared = patterns.pop() if len(patterns) == 1 else None
         counts = (len(ids["train"]), len(ids["valid"]), len(ids["test"]))
         try:
-            published = recognise(shared, counts, len(vocabulary))
+            published = recognise(shared, counts, types)
         except ValueError as error:
             raise CorpusError(f"in {folder}, {error}") from None
         name = published.name if published else name
@@ -88,6 +99,8 @@ def read_corpus(
         keep = {"train": limit, "valid": limit // 10, "test": limit // 10}
         ids = {split: tokens[: keep[split]].clone() for split, tokens in ids.items()}
         name = f"{name}, first {limit:,} tokens"
+    if len(vocabulary) < types:
+        name = f"{name}, {len(vocabulary):,} types"
     return Corpus(
         name=name,
         level=level,
@@ -126,6 +139,13 @@ def _vocabulary(train: Path, level: Level) -> Vocabulary:
     if not tokens:
         raise CorpusError(f"{train} must hold text, got an empty file")
     return Vocabulary(tokens=tuple(tokens))
+
+
+def _most_frequent(train: Path, level: Level, count: int) -> Vocabulary:
+    """The most frequent tokens of a text, in order of first appearance; the earlier of equals."""
+    counts = Counter(chain.from_iterable(_lines(train, level)))
+    kept = {token for token, _ in counts.most_common(count)}
+    return Vocabulary(tokens=tuple(token for token in counts if token in kept))
 
 
 def _ids(path: Path, level: Level, vocabulary: Vocabulary, unknown: str | None) -> Tensor:

@@ -23,6 +23,7 @@ from lsh_native.data.source import WordSource
 from lsh_native.data.vocabulary import Vocabulary
 
 TRAIN_TOKENS = 60_000
+VOCABULARY_SIZE = 1_000
 CLASSES = 6
 SMALLEST_VOCABULARY = 64
 
@@ -36,7 +37,7 @@ def generate_corpus(
     train_tokens: int = TRAIN_TOKENS,
     valid_tokens: int = 8_000,
     test_tokens: int = 8_000,
-    vocabulary_size: int = 1_000,
+    vocabulary_size: int = VOCABULARY_SIZE,
 ) -> Corpus:
     """Draw a corpus from `agreement_source`.
 
@@ -86,7 +87,7 @@ def generate_corpus(
     )
 
 
-def agreement_source(vocabulary_size: int = 1_000) -> WordSource:
+def agreement_source(vocabulary_size: int = VOCABULARY_SIZE) -> WordSource:
     """Return the source of the default corpus.
 
     Within a kind the word of rank r has a probability proportional to 1 / (r + 1/2).

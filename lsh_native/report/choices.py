@@ -74,32 +74,37 @@ def coordinates(view: StudyView) -> Figure | None:
     )
 
 
+# What a network costs: the number in the details of an epoch, and what it is called.
+_COSTS = (("non_zeros", "non-zeros"), ("token_milliseconds", "milliseconds a token"))
+
+
 def pareto(view: StudyView) -> Figure | None:
-    """Perplexity against non-zeros, and the candidates that nothing beats in both."""
-    reached = [
-        (s, float(count), perplexity(s.best.valid_loss))
-        for s in view.finishers
-        if s.last and s.best and (count := s.last.details.get("non_zeros"))
-    ]
-    if len({count for _, count, _ in reached}) < 2:
+    """Perplexity against each cost, and the candidates that nothing beats in both."""
+    panels = []
+    for name, label in _COSTS:
+        points = [
+            plots.Point(
+                label=name_of(view, s.trial.number),
+                role=view.role(s.trial),
+                score=float(cost),
+                perplexity=perplexity(s.best.valid_loss),
+            )
+            for s in view.finishers
+            if s.last and s.best and (cost := s.last.details.get(name))
+        ]
+        if len({point.score for point in points}) > 1:
+            axes = plots.pareto(points, label=label)
+            panels.append((f"Perplexity against {label}", plots.to_svg(axes)))
+    if not panels:
         return None
-    points = [
-        plots.Point(
-            label=name_of(view, s.trial.number),
-            role=view.role(s.trial),
-            score=count,
-            perplexity=value,
-        )
-        for s, count, value in reached
-    ]
-    axes = plots.pareto(points, label="non-zeros")
     return Figure(
         name="pareto",
         caption=(
-            "Finished candidates by the connections they keep and the perplexity they reached; "
-            "none is better in both than those on the line."
+            "Finished candidates by what they cost and the perplexity they reached; none is better "
+            "in both than those on the line. Milliseconds are measured: from one token to the "
+            "next, one sequence at a time, on the machine and beside the work of the search."
         ),
-        panels=(("Perplexity against non-zeros", plots.to_svg(axes)),),
+        panels=tuple(panels),
     )
 
 

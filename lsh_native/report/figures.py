@@ -201,6 +201,42 @@ def spectra(view: StudyView, epoch: int) -> Figure | None:
     )
 
 
+def turnover(view: StudyView) -> Figure | None:
+    """How the connections change over time: what is left of the first, what was ever tried."""
+    labelled = _labelled(view)
+    panels = []
+    for name, title in (
+        ("survival", "first connections still there, %"),
+        ("explored", "weights that were a connection so far, %"),
+    ):
+        curves = []
+        for summary in view.by_survival()[::-1]:  # the best on top
+            number = summary.trial.number
+            seen = [r for r in view.epochs.get(number, ()) if name in r.details]
+            if seen:
+                curves.append(
+                    Curve(
+                        label=name_of(view, number) if number in labelled else "",
+                        role=view.role(summary.trial),
+                        x=[r.epoch for r in seen],
+                        y=[100 * r.details[name] for r in seen],
+                    )
+                )
+        if curves:
+            axes = plots.turnover(curves, title=title, total=view.total)
+            panels.append((f"Share of the {title.removesuffix(', %')}", plots.to_svg(axes)))
+    if not panels:
+        return None
+    return Figure(
+        name="turnover",
+        caption=(
+            "How much each candidate rewires. A line that levels off has stopped looking for "
+            "other connections; a static one never starts."
+        ),
+        panels=tuple(panels),
+    )
+
+
 def density(blocks: Sequence[Block]) -> Figure:
     """Density of each matrix and gate of the network that was found."""
     blocks = [replace(block, gate=_GATES.get(block.gate, block.gate)) for block in blocks]

@@ -23,7 +23,7 @@ def gallery(view: StudyView, table: FinalTable | None = None) -> Mapping[str, tu
         "Candidates": (figures.survival(view),),
         "Training": (figures.over_epochs(view),),
         "Spectra": (figures.spectra(view, epoch) for epoch in figures.compared_epochs(view)),
-        "Connections": _connections(table),
+        "Connections": _connections(view, table),
         "Scores": () if view.evidence else (figures.scores(view),),
         "Evidence": _evidence(view),
         "Choices": _choices(view),
@@ -45,7 +45,8 @@ def _cost(view: StudyView) -> Iterator[Figure | None]:
         yield figures.trajectory(view)
 
 
-def _connections(table: FinalTable | None) -> Iterator[Figure | None]:
+def _connections(view: StudyView, table: FinalTable | None) -> Iterator[Figure | None]:
+    yield figures.turnover(view)
     if table is not None and table.found is not None:
         yield figures.density(table.found.blocks)
 

@@ -162,6 +162,20 @@ class Space:
             choices = tuple(choice for choice in choices if choice != values[name])
         return _candidate(method, {**values, name: _draw(choices, generator)})
 
+    def extremes(self) -> Iterator[Candidate]:
+        """Yield a candidate of each method, then others of it that differ in one field.
+
+        Numbers stand at their lowest or their highest: what a model or a text cannot take, it
+        cannot take there.
+        """
+        for method in self.method:
+            ends = {name: _ends(choices) for name, choices in self.dimensions(method).items()}
+            first = {name: values[0] for name, values in ends.items()}
+            yield _candidate(method, first)
+            for name, values in ends.items():
+                for value in values[1:]:
+                    yield _candidate(method, {**first, name: value})
+
     def cube(self) -> dict[str, tuple[float, float] | tuple[str, ...]]:
         """Return the dimensions of the encoding: (0.0, 1.0) for a number, else the categories.
 
@@ -275,6 +289,15 @@ class Space:
 
 def _candidate(method: str, values: Mapping[str, Value]) -> Candidate:
     return Candidate.from_dict({"method": method, **values})
+
+
+def _ends(choices: Choices) -> tuple[Value, ...]:
+    """The lowest and the highest of numbers; all of others."""
+    if isinstance(choices, Interval):
+        return choices.from_unit(0.0), choices.from_unit(1.0)
+    if _numeric(choices):
+        return tuple(dict.fromkeys((min(choices, key=float), max(choices, key=float))))
+    return choices
 
 
 def _draw(choices: Choices, generator: np.random.Generator) -> Value:

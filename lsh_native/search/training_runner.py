@@ -18,6 +18,8 @@ from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
 from lsh_native.search.candidate import ACTIVE, RECIPE, Candidate
+from lsh_native.search.latency import token_milliseconds
+from lsh_native.search.space import Space
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology
@@ -114,6 +116,23 @@ class TrainingRunner:
                 f"the validation text must give {self.spectrum_settings.rows} steps for each of "
                 f"{self.spectrum_settings.sequences} sequences of the spectrum, got {rows}"
             )
+
+    def refuse(self, space: Space) -> None:
+        """Refuses a space that the model or the text cannot take, before anything is trained.
+
+        Raises:
+            ValueError: one of the space's `extremes` cannot be made; the message names it.
+        """
+        for candidate in space.extremes():
+            trial = Trial(number=1, candidate=candidate, seed=0)
+            try:
+                make_trainer(
+                    self.corpus, self.recipe_of(trial), candidate, density=self.density, seed=0
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"a space must suit the model and the text, but {candidate}: {error}"
+                ) from error
 
     def checkpoint(self, number: int) -> Path:
         """The newest checkpoint of a trial."""
@@ -276,7 +295,21 @@ def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
 
 def _epoch_record(trainer: Trainer) -> EpochRecord:
     result = trainer.history[-1]
-    masks = trainer.model.masks() if isinstance(trainer.model, LanguageModel) else {}
+    details: dict[str, Any] = {
+        "train_seconds": result.train_seconds,
+        "learning_rate": result.learning_rate,
+        "averaging": result.averaging,
+    }
+    if isinstance(trainer.model, LanguageModel):
+        masks = trainer.model.masks()
+        details |= {
+            "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
+            "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
+            "token_milliseconds": token_milliseconds(trainer.model),
+        }
+    if trainer.topology is not None:
+        change = trainer.topology.change()
+        details |= {"survival": change.survival(), "explored": change.explored_share()}
     return EpochRecord(
         epoch=result.epoch,
         train_loss=result.train_loss,
@@ -284,13 +317,7 @@ def _epoch_record(trainer: Trainer) -> EpochRecord:
         density=result.density,
         tokens=result.tokens,
         seconds=result.seconds,
-        details={
-            "train_seconds": result.train_seconds,
-            "learning_rate": result.learning_rate,
-            "averaging": result.averaging,
-            "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
-            "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
-        },
+        details=details,
     )
 
 

@@ -234,6 +234,16 @@ class Topology:
         size = sum(mask.numel() for mask in self._masks.values())
         return sum(self.counts().values()) / max(size, 1)
 
+    def change(self) -> Change:
+        """All that has happened since the first masks, as one change."""
+        return Change(
+            step=self._step,
+            before=self._first,
+            after=self.masks(),
+            first=self._first,
+            explored=self._explored,
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that continues this topology bit for bit: tensors and plain JSON values."""
         return {

@@ -33,6 +33,7 @@ from lsh_native.training.tracking import (
     Scalars,
     StepResult,
     Tracker,
+    scalar_writer,
     tensorboard,
 )
 from lsh_native.training.trainer import Trainer
@@ -65,6 +66,7 @@ __all__ = [
     "replace_file",
     "save_checkpoint",
     "save_model",
+    "scalar_writer",
     "tensorboard",
     "train",
     "write_onnx",

@@ -16,7 +16,15 @@ from lsh_native.training.checkpoint import replace_file
 from lsh_native.training.evaluate import perplexity
 from lsh_native.training.result import EpochResult
 
-__all__ = ["EpochTable", "JsonLines", "Scalars", "StepResult", "Tracker", "tensorboard"]
+__all__ = [
+    "EpochTable",
+    "JsonLines",
+    "Scalars",
+    "StepResult",
+    "Tracker",
+    "scalar_writer",
+    "tensorboard",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +178,8 @@ class Scalars:
         self._write("epoch/training_perplexity", perplexity(result.train_loss), self._total_steps)
 
 
-def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
-    """A tracker that writes what TensorBoard shows.
+def scalar_writer(folder: str | os.PathLike[str]) -> Callable[[str, float, int], Any]:
+    """What writes a number by name, at a step, where TensorBoard shows it.
 
     Raises:
         ValueError: TensorBoard is not installed.
@@ -182,7 +190,17 @@ def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
         raise ValueError(
             f"TensorBoard must be installed, pip install tensorboard: {error}"
         ) from None
-    return Scalars(writer.add_scalar)
+    write: Callable[[str, float, int], Any] = writer.add_scalar
+    return write
+
+
+def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
+    """A tracker that writes what TensorBoard shows.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+    return Scalars(scalar_writer(folder))
 
 
 def _append(path: Path, line: str) -> None:

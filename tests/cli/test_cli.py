@@ -234,6 +234,8 @@ def text_folder(folder: Path, **texts: str) -> Path:
         (["--data=/no/such/folder"], "/no/such/folder"),
         (["--spectrum.sequences=500"], "validation text"),
         (["--preset=lsh1999"], "lsh1999"),
+        (["--max_token_milliseconds=0"], "max_token_milliseconds must be positive"),
+        (["--space.batch_size=[4, 100000]"], "a space must suit the model and the text, but"),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -284,3 +284,17 @@ def test_characters_of_a_public_text(tmp_path):
         (tmp_path / f"{split}.txt.gz").symlink_to(SHARED / "tiny-shakespeare" / "input.txt.gz")
     corpus = read_corpus(tmp_path, level=CHARACTERS)
     assert (len(corpus.train), len(corpus.vocabulary)) == (1_115_394, 65)
+
+
+def test_the_most_frequent_types_and_a_stand_in_for_the_others(tmp_path):
+    folder = write(tmp_path / "toy", train="a b a <unk> c\nb a d\n", valid="c d\n", test="a e\n")
+    corpus = read_corpus(folder, unknown="<unk>", vocabulary_size=4)
+    # three "a", two "b" and "<eos>", then the first of those that come once
+    assert corpus.vocabulary.tokens == ("a", "b", "<unk>", "<eos>")
+    assert corpus.vocabulary.decode(corpus.valid) == ["<unk>", "<unk>", "<eos>"]
+    assert corpus.name == "toy, 4 types"
+    assert len(read_corpus(folder, unknown="<unk>", vocabulary_size=99).vocabulary) == 6
+    with pytest.raises(UnknownTokenError, match="'c' at line 1"):
+        read_corpus(folder, vocabulary_size=4)
+    with pytest.raises(ValueError, match="vocabulary_size must be at least 2 and stand alone"):
+        read_corpus(folder, vocabulary=corpus.vocabulary, vocabulary_size=4)

@@ -245,3 +245,28 @@ def test_a_page_is_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
         write_report(path, store)
     assert path.read_text() == "old"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_connections_over_time_and_what_a_network_costs(store, run, monkeypatch):
+    plain = SyntheticRunner.run
+
+    def measured(self, trial, until, record):
+        def detailed(epoch):
+            costs = {"non_zeros": 100 + trial.number, "token_milliseconds": 2 - 0.1 * trial.number}
+            turnover = {"survival": 0.9**epoch.epoch, "explored": 0.3 + 0.05 * epoch.epoch}
+            record(replace(epoch, details=costs if trial.candidate is None else costs | turnover))
+
+        plain(self, trial, until, detailed)
+
+    monkeypatch.setattr(SyntheticRunner, "run", measured)
+    run(candidates=8)
+    page = render(view_study(store))
+    reader = Reader(page)
+    assert "How much each candidate rewires." in reader.text
+    for label in (
+        "Share of the first connections still there",
+        "Share of the weights that were a connection so far",
+        "Perplexity against non-zeros",
+        "Perplexity against milliseconds a token",
+    ):
+        assert f'aria-label="{label}"' in page

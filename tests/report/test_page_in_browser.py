@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from matplotlib.image import imread
 
 from lsh_native.report.html import write_report
 
@@ -21,7 +22,6 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--enable-logging=stderr",
-    "--dump-dom",
 )
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
 @pytest.fixture
 def opened(tmp_path):
-    """Open a page, run its scripts, and return the document that results."""
+    """Open a page, run its scripts, and return the document that results, or what is asked for."""
 
-    def opened(path):
+    def opened(path, *wanted):
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         done = subprocess.run(
-            [BROWSER, *OPTIONS, profile, path.as_uri()],
+            [BROWSER, *OPTIONS, profile, *(wanted or ["--dump-dom"]), path.as_uri()],
             capture_output=True,
             text=True,
             timeout=60,
@@ -73,6 +73,30 @@ def test_the_page_and_its_sorting(store, run, final_table, opened, tmp_path):
     rising = sorted(perplexities, key=number)
     assert column(once, -3) == rising
     assert column('class="scroll sortable"' + twice, -3) == rising[::-1]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(store, run, final_table, opened, tmp_path, width):
+    run(candidates=8)
+    path = write_report(tmp_path / "report.html", store, table=final_table())
+    picture = tmp_path / "picture.png"
+    opened(path, f"--window-size={width},900", f"--screenshot={picture}")
+    pixels = imread(picture)
+    assert pixels.shape[:2] == (900, width)
+    assert 0.01 < (pixels[..., :3].mean(axis=2) < 0.9).mean() < 0.5, "neither blank nor dark"
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text())
+    measure = "document.title = `${document.documentElement.scrollWidth} of ${innerWidth}`"
+    path.write_text(page.replace("</body>", f"<script>{measure}</script></body>"))
+    document = opened(path, f"--window-size={width},900", "--dump-dom")
+    wide, screen = re.search(r"<title>(\d+) of (\d+)</title>", document).groups()
+    assert int(wide) <= int(screen) == width
+
+
+def test_it_prints(store, run, opened, tmp_path):
+    run(candidates=5)
+    path = write_report(tmp_path / "report.html", store)
+    opened(path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
 def number(text):

@@ -233,3 +233,16 @@ def test_choices_are_lists():
 def test_only_members_can_be_encoded():
     with pytest.raises(ValueError, match="must lie in the space, got static uniform"):
         Space().encode(Candidate(method="static", initial="uniform"))
+
+
+def test_extremes_differ_in_one_field_and_hold_every_name_and_end():
+    space = Space(
+        method=("dynamic", "static"), batch_size=(4, 8, 16), density=Interval(low=0.1, high=0.5)
+    )
+    found = list(space.extremes())
+    assert all(candidate in space for candidate in found)
+    first, *others = [c.to_dict() for c in found if c.method == "dynamic"]
+    assert all(sum(first[n] != other[n] for n in first) == 1 for other in others)
+    seen = {value for c in (first, *others) for value in c.values()}
+    assert {"uniform", "threshold", "nonzeros", 0.4, 0.9, 4, 16, 0.1, 0.5} <= seen
+    assert 8 not in seen

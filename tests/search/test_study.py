@@ -1,13 +1,17 @@
 """Whole studies over a runner that trains nothing."""
 
+import itertools
 import math
+import time
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from synthetic_runner import SyntheticRunner, l2, make_study, quality
 
+from lsh_native.search.coordinator import Limits
 from lsh_native.search.errors import (
     ConfigurationError,
     NothingFinishedError,
@@ -387,3 +391,19 @@ def test_a_spectrum_of_another_epoch(store, tmp_path):
 
     with pytest.raises(ValueError, match="a spectrum must be of epoch 1, got 2"):
         make_study(store, Runner(tmp_path)).run()
+
+
+def test_a_clock_that_jumps_changes_nothing(store, runner, tmp_path, monkeypatch):
+    make_study(store, runner).run()
+    jumps = itertools.cycle((0.0, -1e8, 1e8, -5.0))
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + next(jumps))
+    monkeypatch.setattr(
+        "lsh_native.search.store._now",
+        lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
+    )
+    folder = tmp_path / "jumping"
+    folder.mkdir()
+    with Store(folder / "study.db") as jumping:
+        make_study(jumping, SyntheticRunner(folder)).run(limits=Limits(seconds=60))
+        assert jumping.finished
+        assert everything(jumping) == everything(store)

@@ -3,21 +3,22 @@
 import math
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 
+import kill_study
 import pytest
-import synthetic_runner
 from synthetic_runner import SyntheticRunner, make_study
 
 from lsh_native.search.database import Database
 from lsh_native.search.rounds import Elimination
 from lsh_native.search.store import Store
+
+# LSH_KILLS=200 is the long form.
+KILLS = int(os.environ.get("LSH_KILLS", "8"))
 
 COLUMNS = {
     "study": "configuration, hash, versions",
@@ -129,26 +130,24 @@ def test_many_kills(tmp_path, undisturbed, seed):
     assert sum((total - trained).values()) <= kills
 
 
-def test_kill_9(tmp_path):
-    generator = random.Random(0)
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
-    for folder in (killed, undisturbed):
-        folder.mkdir()
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, synthetic_runner.__file__, killed, "0.05"],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        with process:
-            assert process.stdout.readline() == b"started\n"
-            time.sleep(generator.uniform(0.1, 0.6))
-            process.kill()
-        assert process.returncode == -signal.SIGKILL
+def test_kill_9_of_coordinator_and_workers(tmp_path):
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    done = subprocess.run(
+        [sys.executable, kill_study.__file__, killed, str(KILLS), "0"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    coordinators, workers, studies = map(int, done.stdout.split())
+    print(f"{coordinators} kills of coordinators, {workers} of workers, {studies} studies")
+    assert coordinators + workers >= KILLS
+    for folder in (tmp_path, *(killed / str(number + 1) for number in range(studies))):
         # Whatever was going on, the file is whole and can be read at once.
-        with Store(killed / "study.db", read_only=True) as store:
-            store.trials()
-    for folder in (killed, undisturbed):
+        if folder != tmp_path:
+            with Store(folder / "study.db", read_only=True) as store:
+                store.trials()
         with Store(folder / "study.db") as store:
             make_study(store, SyntheticRunner(folder)).run()
-    assert everything(killed) == everything(undisturbed)
+        assert everything(folder) == everything(tmp_path)

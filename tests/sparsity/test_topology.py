@@ -115,6 +115,24 @@ def test_a_change_starts_from_zero_in_weight_and_optimizer_state():
     assert (model.weight != 0).tolist() == [[False, True, True]]
 
 
+def test_all_that_has_happened_is_one_change():
+    model = nn.Linear(4, 1, bias=False)
+    first, second, third = [[1, 1, 0, 0]], [[0, 1, 1, 0]], [[1, 0, 1, 0]]
+    topology = Topology(
+        model,
+        Scripted({"weight": first}, {"weight": second}, {"weight": third}),
+        density=0.5,
+        seed=0,
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for survival, explored in ((0.5, 0.75), (0.5, 0.75)):
+        topology.step(optimizer)
+        change = topology.change()
+        assert (change.survival(), change.explored_share()) == (survival, explored)
+    assert change.step == 2
+    assert change.jaccard() == 1 / 3
+
+
 def test_a_method_sees_dead_weights_as_zeros():
     model = nn.Linear(3, 1, bias=False)
     script = Scripted({"weight": [[1, 0, 0]]}, {"weight": [[1, 0, 0]]}, {"weight": [[1, 0, 0]]})

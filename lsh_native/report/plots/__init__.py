@@ -11,7 +11,14 @@ from lsh_native.report.plots.candidates import (
     score_against_final,
     survival,
 )
-from lsh_native.report.plots.curves import Curve, convergence, over_epochs, spectrum, trajectory
+from lsh_native.report.plots.curves import (
+    Curve,
+    convergence,
+    over_epochs,
+    spectrum,
+    trajectory,
+    turnover,
+)
 from lsh_native.report.plots.shares import bars, density
 from lsh_native.report.plots.style import PALETTE, ROLE_COLOURS, WIDTH, to_svg
 
@@ -33,4 +40,5 @@ __all__ = [
     "survival",
     "to_svg",
     "trajectory",
+    "turnover",
 ]

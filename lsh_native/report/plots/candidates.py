@@ -21,6 +21,9 @@ from lsh_native.report.plots.style import (
 )
 from lsh_native.report.view import Role
 
+# What stands behind a label, so that no line runs through its letters.
+_BEHIND = {"facecolor": PALETTE["paper"], "edgecolor": "none", "pad": 0.8}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
@@ -106,6 +109,8 @@ def score_against_final(
             textcoords="offset points",
             va="center_baseline",
             fontsize=9,
+            bbox=_BEHIND if point.label else None,
+            zorder=2.5,
         )
     axes.margins(0.22)
     axes.set_title("final validation perplexity")
@@ -155,6 +160,8 @@ def parallel(
                 va="center_baseline",
                 fontsize=8.5,
                 color=PALETTE["muted"],
+                bbox=_BEHIND,
+                zorder=4,
             )
     low, span = min(reached), (max(reached) - min(reached)) or 1.0
     heights.append([(value - low) / span for value in reached])

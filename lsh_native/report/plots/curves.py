@@ -147,6 +147,23 @@ def trajectory(
     return axes
 
 
+@STYLE
+def turnover(
+    curves: Sequence[Curve], axes: Axes | None = None, *, title: str, total: int, width: int = WIDTH
+) -> Axes:
+    """Draw shares in per cent over epochs, labelled where they end."""
+    axes = axes or canvas(width=width, height=0.64 * width)[0]
+    for curve in curves:
+        axes.plot(*_xy(curve), **line_style(curve.role))
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.set_xlim(0, total)
+    axes.margins(y=0.08)
+    axes.xaxis.set_major_locator(ticks(6, integer=True))
+    _end_labels(axes, curves)
+    return axes
+
+
 def _xy(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     y = np.asarray(curve.y, dtype=np.float64)
     return np.asarray(curve.x, dtype=np.float64), np.where(np.isfinite(y), y, np.nan)
