@@ -102,6 +102,16 @@ def test_it_leaves_as_plain_tensors(
     assert "a model is exported as dense, csr, onnx, got csv" in error
 
 
+def test_it_leaves_as_onnx(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    path = tmp_path / "model.onnx"
+    said = run(capsys, "export", trained / "model.safetensors", path, "--form=onnx")
+    assert said == f"{path}\n"
+    assert b"log_probabilities" in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
