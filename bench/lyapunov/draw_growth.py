@@ -18,10 +18,12 @@ from lsh_native.report.view import Role
 WORDS = {"H": "units H", "k": "vectors k", "T": "time steps T", "B": "sequences B"}
 
 
-def growth(run: dict[str, Any], name: str) -> tuple[list[int], list[float], list[float]]:
+def growth(
+    run: dict[str, Any], name: str, statistic: str = "median"
+) -> tuple[list[int], list[float], list[float]]:
     """Sizes, seconds and fractions of the peak of the cases in which `name` grows."""
     cases = [case for case in run["cases"] if case["shape"].get("grows") == name]
-    seconds = [case["ours"]["seconds"][case["clock"]]["median"] for case in cases]
+    seconds = [case["ours"]["seconds"][case["clock"]][statistic] for case in cases]
     sizes = [case["shape"][name] for case in cases]
     return sizes, seconds, [case["fraction_of_peak"] for case in cases]
 
@@ -34,12 +36,14 @@ def slope(sizes: list[int], seconds: list[float]) -> float:
 
 
 @STYLE
-def draw(run: dict[str, Any], words: dict[str, str]) -> Figure:
+def draw(run: dict[str, Any], words: dict[str, str], statistic: str = "median") -> Figure:
     """Time over each size, in units of the smallest one's, on logarithmic axes of one height."""
     figure = Figure(figsize=(720 / 72, 210 / 72), dpi=72)
-    most = max(max(seconds) / seconds[0] for _, seconds, _ in (growth(run, n) for n in words))
+    most = max(
+        max(seconds) / seconds[0] for _, seconds, _ in (growth(run, n, statistic) for n in words)
+    )
     for index, name in enumerate(words):
-        sizes, seconds, _ = growth(run, name)
+        sizes, seconds, _ = growth(run, name, statistic)
         axes = figure.add_axes((0.07 + 0.235 * index, 0.2, 0.2, 0.66))
         axes.plot(
             sizes, [s / seconds[0] for s in seconds], marker="o", ms=4, **line_style(Role.FOUND)
@@ -59,7 +63,7 @@ def draw(run: dict[str, Any], words: dict[str, str]) -> Figure:
     return figure
 
 
-def main(words: dict[str, str] = WORDS) -> None:
+def main(words: dict[str, str] = WORDS, statistic: str = "median") -> None:
     """Writes the figure and prints slopes and fractions of the peak."""
     parser = argparse.ArgumentParser(description="Draw a figure of growth from a recorded run.")
     parser.add_argument("run", type=Path, help="JSON of the bench")
@@ -67,11 +71,11 @@ def main(words: dict[str, str] = WORDS) -> None:
     options = parser.parse_args()
     run = json.loads(options.run.read_text(encoding="utf-8"))
     for name in words:
-        sizes, seconds, fractions = growth(run, name)
+        sizes, seconds, fractions = growth(run, name, statistic)
         listed = (f"{size}: {share:.0%}" for size, share in zip(sizes, fractions, strict=True))
         print(f"| {words[name]} | {slope(sizes, seconds):.2f} | {', '.join(listed)} |")
     options.figure.parent.mkdir(parents=True, exist_ok=True)
-    options.figure.write_text(to_svg(draw(run, words)), encoding="utf-8")
+    options.figure.write_text(to_svg(draw(run, words, statistic)), encoding="utf-8")
 
 
 if __name__ == "__main__":
