@@ -57,15 +57,38 @@ Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor&
   return bytes;
 }
 
+// Panels take as much room as groups might need; likewise.
+template <class T>
+Tensor packed_panels(const SparseMatrix<T>& weight, int64_t gates, int64_t lanes, const Tensor& like, Tensors& kept) {
+  const PanelMatrix<T> loose = panels_by_rows(weight, gates, lanes, like, kept);
+  kernels(T()).panels(weight, loose);
+  PanelMatrix<T> tight{loose.plan};
+  const PanelPlan& plan = loose.plan;
+  const int64_t starts = plan.panels * plan.groups() + 1, R = plan.bundle_rows;
+  const auto length = [&](int64_t chunk) {
+    return plan.group_rows() * int64_t(loose.starts[(chunk + 1) * starts - 1]);
+  };
+  int64_t entries = 0;
+  for (int64_t c = 0; c < plan.chunks; ++c) entries += length(c);
+  Tensor bytes = bytes_for(weight, tight, entries, kPanelKind, like);
+  std::copy_n(loose.starts, plan.starts(), tight.starts);
+  std::copy_n(loose.slots, plan.slots(), tight.slots);
+  entries = 0;
+  for (int64_t c = 0; c < plan.chunks; ++c) {
+    tight.bases[c] = entries;
+    std::copy_n(loose.values + loose.bases[c], length(c), tight.values + entries);
+    std::copy_n(loose.offsets + loose.bases[c] / R, length(c) / R, tight.offsets + entries / R);
+    entries += length(c);
+  }
+  return bytes;
+}
+
 template <class T>
 Tensor pack(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
   Tensors kept;
   const auto matrix = prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
   if (lanes <= kFewItems) return packed_lookup(matrix, gates, weight, kept);
-  PanelMatrix<T> panels{plan_by_rows(matrix, gates, lanes)};
-  Tensor bytes = bytes_for(matrix, panels, panels.plan.entries(matrix.pattern.non_zeros), kPanelKind, weight);
-  kernels(T()).panels(matrix, panels);
-  return bytes;
+  return packed_panels(matrix, gates, lanes, weight, kept);
 }
 
 Tensor pack_weight(Tensor weight, Tensor pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
