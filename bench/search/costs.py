@@ -73,7 +73,7 @@ class Recorded:
         for epoch in range(trial.epochs + 1, until + 1):
             started = time.perf_counter()
             time.sleep(self.pause)
-            loss = _CURVE[epoch - 1] + trial.seed / 2**32
+            loss = _CURVE[min(epoch, TOTAL) - 1] + trial.seed / 2**32
             passed = time.perf_counter() - started if self.pause else 0.0
             record(
                 EpochRecord(
