@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch._subclasses import FakeTensorMode
+from torch.utils._pytree import tree_leaves
 
 from bench.gpu.ceilings import Ceilings, chosen, measure
 from bench.gpu.place import Function, Place, graphed, seconds
@@ -155,6 +156,7 @@ def _measured(row: Row, device: torch.device, ceilings: Ceilings) -> dict[str, A
         peers = {name: _ready(build, device, name, found) for name, build in row.peers.items()}
     except Exception as error:
         return found | {"error": f"{type(error).__name__}: {error}"}
+    found["agree"] = _agree(row, device) if {"plain", "fast"} <= ours.keys() else None
     kept = {name: function for name, function in (ours | peers).items() if function}
     if not any(name in kept for name in ours):
         return found | {"error": "none of ours ran"}
@@ -172,6 +174,23 @@ def _measured(row: Row, device: torch.device, ceilings: Ceilings) -> dict[str, A
     found["watts"] = _ask_driver("power.draw")
     torch.cuda.empty_cache()
     return found
+
+
+def _agree(row: Row, device: torch.device) -> bool | str:
+    """Whether the fast kernels give the numbers of the plain ones, up to rounding, and no NaN."""
+    results = []
+    for name in ("plain", "fast"):
+        torch.manual_seed(0)
+        try:
+            with chosen(name):
+                results.append(tree_leaves(row.ours[name](Place(device))()))
+        except Exception as error:
+            return f"{name} did not run: {type(error).__name__}"
+    for plain, fast in zip(*results, strict=True):
+        off = (plain.double() - fast.double()).norm() / plain.double().norm().clamp(min=1e-30)
+        if not off < 1e-4:
+            return f"off by {float(off):.1e}"
+    return True
 
 
 def _ready(build: Any, device: torch.device, name: str, found: dict[str, Any]) -> Function | None:
@@ -229,7 +248,7 @@ def _line(row: Mapping[str, Any]) -> str:
     if row["most"]:
         goals.append(f"at most {1e6 * row['most']:.4g} µs")
     floor = f"{row['of_floor']:.0%}" if row["of_floor"] else ""
-    notes = "<br>".join(row["notes"])
+    notes = "<br>".join(row["notes"] + ([] if row["agree"] in (None, True) else [row["agree"]]))
     return f"| {row['name']} | {cells[0]} | {cells[1]} | {'<br>'.join(goals)} | {floor} | {notes} |"
 
 

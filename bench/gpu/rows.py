@@ -249,7 +249,7 @@ def mask_update(sizes: tuple[tuple[int, int], ...], density: float, share: float
         scores = [place.normal(rows, columns) for rows, columns in sizes]
         count = int(share * density * sum(rows * columns for rows, columns in sizes))
         patterns = [
-            place.pattern(rows, columns, min(1.0, 1.1 * density)) for rows, columns in sizes
+            place.pattern(rows, columns, min(1.0, 1.5 * density)) for rows, columns in sizes
         ]
 
         def update() -> object:

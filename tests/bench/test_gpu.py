@@ -28,6 +28,7 @@ def test_a_dry_run(names: str, tmp_path: Path) -> None:
     assert record["dry_run"]
     assert record["rows"]
     assert not any(row.get("error") or row["notes"] for row in record["rows"])
+    assert all(row["agree"] in (None, True) for row in record["rows"])
     table = output.with_suffix(".md").read_text()
     for row in (*record["rows"], *record["unbuilt"]):
         assert row["name"] in table
