@@ -9,9 +9,9 @@ from random_layer import RandomLayer, assert_near
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell, run
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, PROJECTED_LSTM, RHN, Cell, run
 
-CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
+CELLS = [ELMAN, GRU, LSTM, PROJECTED_LSTM, RHN, FREE_RHN]
 BENDS = ("batch_sizes", "hold", "state_scale")
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
