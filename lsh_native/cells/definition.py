@@ -60,7 +60,8 @@ def run_definition(
             step_input = projected if depth == 0 else torch.zeros_like(recurrent)
             _, state = cell.step(recurrent, step_input, state)
         if projection is not None:
-            state = torch.stack([pad(state[0] @ projection.transpose(-1, -2), (0, H - O)), *state[1:]])
+            output = state[0] @ projection.transpose(-1, -2)
+            state = torch.stack([pad(output, (0, H - O)), *state[1:]])
         if hold is not None:
             state = hold[t] * start + (1 - hold[t]) * state
         output = state[0, ..., :O]

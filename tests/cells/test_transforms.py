@@ -49,9 +49,15 @@ def called(
 @cells
 @bends
 @pytest.mark.parametrize("packed", [False, True], ids=["dense-form", "packed-form"])
-def test_first_and_second_derivatives(cell: Cell, bent: tuple[str, ...], packed: bool) -> None:
+def test_first_and_second_derivatives(
+    cell: Cell, bent: tuple[str, ...], packed: bool, device: torch.device
+) -> None:
     layer = RandomLayer(
-        T=2, B=2, I=2, H=2, D=1 + (cell is RHN), cell=cell, bent=bent, packed=packed
+        **{"T": 2, "B": 2, "I": 2, "H": 2, "D": 1 + (cell is RHN)},
+        cell=cell,
+        bent=bent,
+        packed=packed,
+        device=device,
     )
     assert torch.autograd.gradcheck(called(layer), operands(layer))
     assert torch.autograd.gradgradcheck(called(layer), operands(layer))

@@ -105,6 +105,8 @@ FORMS: dict[str, Callable[..., Tensor]] = {
     "full": full,
 }
 
+MIXED = ("unstructured", "gate-shared", "blocks 4 x 1", "blocks 16 x 1")
+
 layers = pytest.mark.parametrize("layer", LAYERS)
 forms = pytest.mark.parametrize("form", FORMS)
 
@@ -118,13 +120,13 @@ def mask_of(form: str, rows: int, columns: int, gates: int, seed: int) -> Tensor
     return FORMS[form](gates, rows // gates, columns, draw).reshape(rows, columns).clone()
 
 
-def masked(module: Any, form: str) -> Any:
-    """The module with masks of one form, and NaN where there is no connection."""
+def masked(module: Any, *forms: str) -> Any:
+    """The module with masks of these forms in turn, and NaN where there is no connection."""
     masks = {
-        name: mask_of(form, *mask.shape, module._gates(name), seed)
-        for seed, (name, mask) in enumerate(module.masks().items())
+        name: mask_of(forms[i % len(forms)], *mask.shape, module._gates(name), i)
+        for i, (name, mask) in enumerate(module.masks().items())
     }
-    if form == "full":  # one entry is missing, so that sparse kernels run full patterns
+    if forms == ("full",):  # one entry is missing, so that sparse kernels run full patterns
         masks[module.maskable[0]][0, 0] = False
     module.set_masks(masks)
     with torch.no_grad():
@@ -137,6 +139,14 @@ def stack(layer: str, form: str, size: int, dtype: torch.dtype, **options: Any) 
     torch.manual_seed(size)
     _, I, H = SIZES[size]  # noqa: E741
     return masked(LAYERS[layer](I, H, **options).to(dtype), form)
+
+
+def dense_weights(module: Any) -> dict[str, Tensor]:
+    """The parameters in float64, zero where there is no connection."""
+    return {
+        name: (module.masked_weight(name) if name in module.maskable else p).detach().double()
+        for name, p in module.named_parameters()
+    }
 
 
 def random(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -224,10 +234,7 @@ def test_values_and_gradients(
         lengths = torch.arange(B, 0, -1).clamp(max=T) if size % 2 else None  # padded and packed
         sizes = None if lengths is None else (lengths > torch.arange(T).unsqueeze(1)).sum(1)
 
-        weights = {
-            name: (module.masked_weight(name) if name in module.maskable else p).detach().double()
-            for name, p in module.named_parameters()
-        }
+        weights = dense_weights(module)
         leaves = [t.double().requires_grad_() for t in (x, *state)]
         for weight in weights.values():
             weight.requires_grad_()
@@ -272,10 +279,7 @@ def test_tangents(
         module = stack(layer, form, size, dtype)
         x, d_x = (random(T, B, I, dtype=dtype, seed=s) for s in (1, 2))
         state, d_state = (state_of(module, B, dtype, seed=s) for s in (3, 6))
-        weights = {
-            name: (module.masked_weight(name) if name in module.maskable else p).detach().double()
-            for name, p in module.named_parameters()
-        }
+        weights = dense_weights(module)
 
         def call(x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
             return defined(module, weights, x, state)  # noqa: B023
@@ -291,6 +295,27 @@ def test_tangents(
         found = output, *(final if isinstance(final, tuple) else (final,))
         for i, (a, b) in enumerate(zip(found, expected, strict=True)):
             assert_near(a, b, tolerance(dtype), f"tangent of result {i} of {SIZES[size]}")
+
+
+@layers
+@pytest.mark.parametrize("forms", [(a, b) for a in MIXED for b in MIXED if a != b], ids="-".join)
+def test_matrices_of_different_forms_in_one_layer(
+    layer: str, forms: tuple[str, ...], tolerance: Tolerance
+) -> None:
+    """Kernels share units out by one matrix for all of a layer; of many units, over workers."""
+    B, I, H = 9, 40, 150  # noqa: E741
+    torch.manual_seed(0)
+    module = masked(LAYERS[layer](I, H).double(), *forms)
+    x, state = random(T, B, I, dtype=torch.float64, seed=1), state_of(module, B, torch.float64, 2)
+    weights, leaves = dense_weights(module), [t.requires_grad_() for t in (x, *state)]
+    expected = defined(module, weights, x, state)
+    output, final = called(module, x, state)
+    grads = [random(*e.shape, dtype=torch.float64, seed=9 + i) for i, e in enumerate(expected)]
+    pulled = torch.autograd.grad((output, *final), leaves, grads)
+    for a, b in zip((output, *final), expected, strict=True):
+        assert_near(a, b, tolerance(torch.float64), "result")
+    for a, b in zip(pulled, torch.autograd.grad(expected, leaves, grads), strict=True):
+        assert_near(a, b, tolerance(torch.float64), "gradient")
 
 
 @forms
