@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lsh_native import lyapunov as lyapunov  # registers an operator
 from lsh_native import native as native  # registers the operators
-from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, PROJECTED_LSTM, RHN, Cell
 from lsh_native.nn import SparseEmbedding, SparseLinear, SparseLSTM
 from lsh_native.sparsity.pattern import pack_pattern
 
@@ -25,7 +25,7 @@ REGISTERED = sorted(
     for name in torch._C._dispatch_get_all_op_names()
     if name.startswith("lsh::")
 )
-CELLS = {cell.name: cell for cell in (ELMAN, FREE_RHN, GRU, LSTM, RHN)}
+CELLS = {cell.name: cell for cell in (ELMAN, FREE_RHN, GRU, LSTM, PROJECTED_LSTM, RHN)}
 DIFFERENTIABLE = (
     *(f"{name}_forward" for name in CELLS),
     "sparse_linear",
@@ -129,13 +129,16 @@ def layer_samples(
     mask: Callable[[int, int], Tensor],
     generator: torch.Generator,
 ) -> list[tuple[Any, ...]]:
-    """Argument lists of one operator of a cell, with two micro-steps a time step."""
-    R, S, D = len(cell.gates) * H, len(cell.states), 2
-    mask_ih, mask_hh = mask(R, I), mask(R, H)
-    ih, hh = pack_pattern(mask_ih), [pack_pattern(mask_hh, R * H)] * D
+    """Argument lists of one operator of a cell, with two recurrent matrices."""
+    R, S, D = len(cell.gates) * H, len(cell.states), cell.depth(2)
+    O = 1 if cell.projects else H  # noqa: E741
+    shapes = [(R, O), (O, H)] if cell.projects else [(R, H)] * 2
+    mask_ih, masks = mask(R, I), [mask(*shape) for shape in shapes[:D]]
+    masks += [torch.ones(shape, dtype=torch.bool) for shape in shapes[D:]]
+    ih, hh = pack_pattern(mask_ih), [pack_pattern(m, m.numel()) for m in masks]
     w_ih, packed_ih = draw(R, I), draw(int(mask_ih.sum()))
-    w_hh = [draw(R, H) for _ in range(D)]
-    packed_hh = [draw(int(mask_hh.sum())) for _ in range(D)]
+    w_hh = [draw(*shape) for shape in shapes]
+    packed_hh = [draw(int(m.sum())) for m in masks[:D]] + w_hh[D:]  # a projection is dense
     dense, packed = (w_ih, w_hh, ih, hh), (packed_ih, packed_hh, ih, hh)
     x, biases = (draw(T, B, I), draw(S, B, H)), (draw(R), draw(D, R))
     trajectory = (
@@ -154,7 +157,7 @@ def layer_samples(
             (draw(T, 0, I), draw(S, 0, H), *dense, biases[0], None, *plain, False),
         ]
     if kind == "backward":
-        g, last = draw(T, B, H), draw(S, B, H)
+        g, last = draw(T, B, O), draw(S, B, H)
         return [
             (g, last, *x, *trajectory, *dense, *biases, *plain, True, False),
             (None, last, *x, *trajectory, *dense, None, None, *bent, False, True),

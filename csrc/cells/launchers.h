@@ -16,7 +16,7 @@ struct CellLaunchers {
 
 struct CellDeviceTable {
   int gates, states, activations;
-  bool separate_input;
+  bool separate_input, projects;
   CellLaunchers<float> float32;
   CellLaunchers<double> float64;
 };

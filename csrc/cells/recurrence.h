@@ -12,6 +12,9 @@
 //   batch_sizes  an item at or beyond its step's size keeps its state and puts out zero: a ragged batch
 //   hold         state' = hold * state + (1 - hold) * cell(…), over all D micro-steps together: zoneout
 //   state_scale  the operand of every recurrent product is state[0] * state_scale: variational dropout
+//
+// Where a cell projects (cell.h), state[0], its gradients and its part of hold and state_scale have the first O of H
+// channels only, and the others are zero.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +28,23 @@
 
 namespace lsh {
 
+// R_1 of a cell that projects, and what it multiplies.
+template <class T>
+struct Projection {
+  SparseMatrix<T> weight;  // (O, H)
+  PanelMatrix<T> panels;   // workspaces, as those of the recurrent weights
+  LookupMatrix<T> lookup;
+  T* hidden;  // workspace: next[0], (H, padded P), for a few items (B, stored columns), for tangents (B, H, lanes)
+};
+
 template <class T>
 struct Layer {
   int64_t steps, batch, input_size, hidden, lanes, depth;
+  int64_t outputs;  // O, the channels of state[0]: H where the cell does not project
   LaneTiles tiling;
   SparseMatrix<T> input_weight;             // (G * H, I)
-  const SparseMatrix<T>* recurrent_weight;  // D of (G * H, H)
+  const SparseMatrix<T>* recurrent_weight;  // D of (G * H, O)
+  Projection<T> projection;                 // where the cell projects
   PanelMatrix<T> input_panels;              // workspaces: the same by rows for values, by columns for gradients
   const PanelMatrix<T>* recurrent_panels;
   const LookupMatrix<T>* recurrent_lookup;  // workspaces: the same for a few items, instead; or null
@@ -51,19 +65,20 @@ struct ForwardPass {
   Layer<T> layer;
   const T* input;     // (T, B, I)
   const T* state;     // (S, B, H)
-  T* output;          // (T, B, H)
+  T* output;          // (T, B, O)
   T* final_state;     // (S, B, H)
   T* activations;     // (T * D, A, H, P)
   T* states;          // (T * D + 1, S, H, P)
   T* input_tiles;     // workspace (tiles, I, lanes)
   T* projected_tile;  // workspace: the gates' input share of a tile's steps, (steps, G * H, P) on the CPU
-  T* operand;         // workspace (2, H, padded P): what this micro-step's product multiplies and the next one's
+  T* operand;         // workspace (2, O, padded P): what this micro-step's product multiplies and the next one's
 
   // With a few items, those of a unit do not fill a register, and lanes are units: numbers of an item stand together.
   LookupMatrix<T> input_lookup;  // workspace, where the whole sequence has few items; the panels otherwise
   T* projected;                  // workspace (T, B, G * H) and room for a register more
   T* few_operands;               // workspace (2, B, stored columns): as `operand`
-  T* few_states;                 // workspace (2, S, B, stored columns): now, and as the time step began
+  T* few_states;                 // workspace (2, S, B, state stride): now, and as the time step began
+  int64_t state_stride;          // from one item's units to the next one's
 
   // On a device that keeps one kernel for all steps, `projected` is (T, G * H, P).
   PersistentPlan plan;
@@ -76,12 +91,12 @@ struct BackwardPass {
   const T* input;                   // (T, B, I)
   const T* activations;             // (T * D, A, H, P)
   const T* states;                  // (T * D + 1, S, H, P)
-  const T* grad_output;             // (T, B, H) or null
+  const T* grad_output;             // (T, B, O) or null
   const T* grad_final;              // (S, B, H) or null
   T* grad_input;                    // (T, B, I) or null
   T* grad_state;                    // (S, B, H)
   T* grad_input_weight;             // like the weight: (G * H, I) dense or (N) packed
-  T* const* grad_recurrent_weight;  // D of them
+  T* const* grad_recurrent_weight;  // D of them, and that of the projection
   T* grad_input_bias;               // (G * H) or null
   T* grad_recurrent_bias;           // (D, G * H) or null
   bool dense_gradient;              // weight gradients at every entry, not only where the mask connects
@@ -89,11 +104,16 @@ struct BackwardPass {
   T* carry;                         // workspace (S, H, P): gradient of the state
   T* held;                          // workspace (S, H, P): the part that goes round the time step, or null
   T* input_tiles;                   // workspace (tiles, I, lanes)
-  T* state_tiles;                   // workspace (D, tiles, H, lanes): the operand of each recurrent product
+  T* state_tiles;                   // workspace (D, tiles, O, lanes): the operand of each recurrent product
   T* gate_tiles;                    // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
   T* input_gate_tiles;  // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
-  SampledPanels input_sampled, recurrent_sampled;  // workspaces
-  int32_t* scratch;                                // workspace (workers, most columns + 1 + G * H)
+  // Workspaces where the cell projects.
+  T* projection_gradient;  // (O, padded P), of what the projection gives
+  T* projection_tiles;     // (tiles, O, lanes), the same of all steps; (T, O, P) on a device
+  T* hidden_carry;         // (H, P), gradient of next[0]
+  T* hidden_tiles;         // (tiles, H, lanes), next[0] of all steps; (T, H, P) on a device
+  SampledPanels input_sampled, recurrent_sampled, projection_sampled;  // workspaces
+  int32_t* scratch;                                                    // workspace (workers, most columns + 1 + G * H)
 };
 
 template <class T>
@@ -104,7 +124,7 @@ struct TangentPass {
   const T* states;         // (T * D + 1, S, H, P)
   const T* tangent;        // (B, S, H, K)
   const T* input_tangent;  // (T, B, I, K) or null
-  T* output_tangent;       // (T, B, H, K) or null
+  T* output_tangent;       // (T, B, O, K) or null
   T* final_tangent;        // (B, S, H, K)
   int64_t vector_lanes;    // K rounded up to a multiple of 4
   T* current;              // workspace (B, 2, S, H, vector_lanes)
@@ -123,7 +143,7 @@ struct CellKernels {
 // The kernels of one cell at one SIMD level, and the cell's constants (cell.h).
 struct CellTable {
   int gates, states, activations;
-  bool separate_input;
+  bool separate_input, projects;
   CellKernels<float> float32;
   CellKernels<double> float64;
 };

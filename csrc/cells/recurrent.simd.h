@@ -7,7 +7,9 @@
 
 #include "cells/cell.h"
 #include "cells/few.simd.h"
+#include "cells/projection.simd.h"
 #include "cells/recurrence.h"
+#include "cells/step.simd.h"
 #include "sparsity/gradient.simd.h"
 #include "sparsity/product.simd.h"
 #include "sparsity/tiles.simd.h"
@@ -18,105 +20,10 @@ namespace LSH_LEVEL {
 // Tangent vectors on the stack at once; more are done in slices of this many.
 constexpr int64_t kSlice = 512;
 
-// Calls body(lane, width tag) over `lanes`, a multiple of 4, in full vectors and then in fours.
-template <class T, class Body>
-LSH_INLINE void for_lanes(int64_t lanes, const Body& body) {
-  constexpr int W = kWidth<T>;
-  int64_t lane = 0;
-  for (; lane + W <= lanes; lane += W) body.template operator()<W>(lane);
-  if constexpr (W > 4) {
-    for (; lane < lanes; lane += 4) body.template operator()<4>(lane);
-  }
-}
-
-// N numbers from lane `lane` on, of which those at or beyond `batch` do not exist and read as zero.
-template <class T, int N>
-LSH_INLINE Vector<T, N> load_lanes(const T* p, int64_t lane, int64_t batch) {
-  return lane + N <= batch ? load<T, N>(p + lane) : load_first<T, N>(p + lane, int(batch - lane));
-}
-
-// (H, P) lanes to (B, H) row-major for the units [begin, end), four by four.
-template <class T>
-static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t lanes, T* rows, Range units) {
-  for (int64_t b = 0; b < batch; b += 4) {
-    const int here = batch - b < 4 ? int(batch - b) : 4;
-    int64_t u = units.begin;
-    for (; u + 4 <= units.end; u += 4) {
-      Vector<T, 4> block[4];
-      for (int i = 0; i < 4; ++i) block[i] = load<T, 4>(in + (u + i) * lanes + b);
-      transpose<T, 4>(block);
-      for (int j = 0; j < here; ++j) store<T, 4>(rows + (b + j) * hidden + u, block[j]);
-    }
-    for (; u < units.end; ++u) {
-      for (int j = 0; j < here; ++j) rows[(b + j) * hidden + u] = in[u * lanes + b + j];
-    }
-  }
-}
-
-// Adds (B, H) row-major to (H, P) lanes for the units [begin, end), four by four.
-template <class T>
-static void add_rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
-  for (int64_t b = 0; b < batch; b += 4) {
-    const int here = batch - b < 4 ? int(batch - b) : 4;
-    int64_t u = units.begin;
-    for (; u + 4 <= units.end; u += 4) {
-      Vector<T, 4> block[4];
-      for (int j = 0; j < 4; ++j) block[j] = j < here ? load<T, 4>(rows + (b + j) * hidden + u) : Vector<T, 4>{};
-      transpose<T, 4>(block);
-      for (int i = 0; i < 4; ++i) {
-        T* lane = out + (u + i) * lanes + b;
-        store<T, 4>(lane, load<T, 4>(lane) + block[i]);
-      }
-    }
-    for (; u < units.end; ++u) {
-      for (int j = 0; j < here; ++j) out[u * lanes + b + j] += rows[(b + j) * hidden + u];
-    }
-  }
-}
-
-// Lanes 0 … batch - 1 of the channels `rows`, of which lane b stands at from(b), into a tile of `channels` channels and
-// `tile_lanes` lanes from lane `first` on.
-template <class T, class From>
-static void step_to_tile(const T* step, const From& from, int64_t batch, Range rows, T* tile, int64_t channels,
-                         int64_t tile_lanes, int64_t first) {
-  if (batch % 4 == 0) {  // four lanes stay together wherever slabs begin
-    for (int64_t b = 0; b < batch; b += 4) {
-      const LanePlace in = from(b), out = lane_place<T>(first + b, tile_lanes, channels);
-      for (int64_t row = rows.begin; row < rows.end; ++row) {
-        store<T, 4>(tile + out.offset + row * out.stride, load<T, 4>(step + in.offset + row * in.stride));
-      }
-    }
-    return;
-  }
-  for (int64_t b = 0; b < batch; ++b) {
-    const LanePlace in = from(b), out = lane_place<T>(first + b, tile_lanes, channels);
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      tile[out.offset + row * out.stride] = step[in.offset + row * in.stride];
-    }
-  }
-}
-
-// Zeroes the lanes [begin, end) of the channels `rows` of a tile.
-template <class T>
-static void clear_lanes(T* tile, int64_t channels, int64_t tile_lanes, int64_t begin, int64_t end, Range rows) {
-  for (int64_t lane = begin; lane < end; ++lane) {
-    const LanePlace place = lane_place<T>(lane, tile_lanes, channels);
-    for (int64_t row = rows.begin; row < rows.end; ++row) tile[place.offset + row * place.stride] = 0;
-  }
-}
-
-// Lanes from `moving` on, where `lane` is the first of v's, become those of `kept`.
-template <class T, int N>
-LSH_INLINE void keep_from(Vector<T, N>& v, const Vector<T, N>& kept, int64_t lane, int64_t moving) {
-  if (lane + N <= moving) return;
-  for (int i = 0; i < N; ++i) {
-    if (lane + i >= moving) v[i] = kept[i];
-  }
-}
-
 template <class Cell, class T>
 struct Recurrent {
   static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  using Project = Projected<T, S>;
 
   static Range owned_units(const Layer<T>& layer, const Worker& worker) {
     return share_by_cost(worker, layer.hidden, layer.recurrent_weight[0].pattern.row_offsets, G);
@@ -126,10 +33,8 @@ struct Recurrent {
     for (int g = 0; g < G; ++g) gather_rows(matrix, g * hidden + units.begin, g * hidden + units.end);
   }
 
-  static Range units_of(const PanelPlan& plan, Range chunks) {
-    const int64_t end = chunks.end * plan.chunk_units;
-    return {chunks.begin * plan.chunk_units, end < plan.units ? end : plan.units};
-  }
+  // The channels of state `s` that a worker owns.
+  static Range channels(int s, Range units, Range outputs) { return s == 0 ? outputs : units; }
 
   // Lanes that time step t computes: its moving items, to the next multiple of 4.
   static int64_t lanes_of(const Layer<T>& layer, int64_t t) { return (layer.moving(t) + 3) / 4 * 4; }
@@ -139,19 +44,29 @@ struct Recurrent {
   static void forward(const ForwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
     if (layer.recurrent_lookup) return Few<Cell, T>::forward(pass, worker);
-    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, O = layer.outputs;
     const PanelPlan& plan = layer.recurrent_panels[0].plan;
     const Range chunks = share_chunks(worker, plan, layer.recurrent_weight[0].pattern.row_offsets);
     const Range units = units_of(plan, chunks);
+    Range output_chunks = chunks, outputs = units;
+    if constexpr (Cell::kProjects) {
+      const Projection<T>& projection = layer.projection;
+      output_chunks = share_chunks(worker, projection.panels.plan, projection.weight.pattern.row_offsets);
+      outputs = units_of(projection.panels.plan, output_chunks);
+      pack_rows(projection.weight, projection.panels, output_chunks);
+      clear_channels(pass.states, P, rows_from(O, units));
+    }
 
     pack_rows(layer.input_weight, layer.input_panels, chunks);
     for (int64_t d = 0; d < layer.depth; ++d) pack_rows(layer.recurrent_weight[d], layer.recurrent_panels[d], chunks);
-    for (int s = 0; s < S; ++s) rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, units);
-    load_scale(layer, units);
-    clear_lanes(pass.operand, H, P, 0, P, units);
+    for (int s = 0; s < S; ++s) {
+      rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, channels(s, units, outputs));
+    }
+    load_scale(layer, outputs);
+    clear_lanes(pass.operand, O, P, 0, P, outputs);
     for (int64_t lane = 0; lane < P; lane += 4) {
-      const LanePlace place = lane_place<T>(lane, P, H);
-      for (int64_t u = units.begin; u < units.end; ++u) {
+      const LanePlace place = lane_place<T>(lane, P, O);
+      for (int64_t u = outputs.begin; u < outputs.end; ++u) {
         Vector<T, 4> state = load<T, 4>(pass.states + u * P + lane);
         if (layer.state_scale) state *= load<T, 4>(layer.scale_lanes + u * P + lane);
         store<T, 4>(pass.operand + place.offset + u * place.stride, state);
@@ -164,7 +79,7 @@ struct Recurrent {
     for (int64_t t = 0; t < layer.steps; ++t) {
       const int64_t tile = t / layer.tiling.steps_per_tile, in_tile = t % layer.tiling.steps_per_tile;
       if (in_tile == 0) project(pass, tile, chunks, sums);
-      load_hold(layer, t, units);
+      load_hold(layer, t, units, outputs);
       for (int64_t d = 0; d < layer.depth; ++d) {
         const T* projected = d == 0 ? pass.projected_tile + in_tile * G * H * P : nullptr;
         for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
@@ -172,11 +87,17 @@ struct Recurrent {
         }
         wait_for_team(worker);
       }
+      if constexpr (Cell::kProjects) {
+        for (int64_t chunk = output_chunks.begin; chunk < output_chunks.end; ++chunk) {
+          Project::forward_chunk(pass, t, lanes_of(layer, t), chunk, sums);
+        }
+        wait_for_team(worker);
+      }
       const T* next = pass.states + (t + 1) * layer.depth * S * H * P;
-      T* output = pass.output + t * B * H;
-      lanes_to_rows(next, layer.moving(t), H, P, output, units);
+      T* output = pass.output + t * B * O;
+      lanes_to_rows(next, layer.moving(t), O, P, output, outputs);
       for (int64_t b = layer.moving(t); b < B; ++b) {
-        for (int64_t u = units.begin; u < units.end; ++u) output[b * H + u] = 0;
+        for (int64_t u = outputs.begin; u < outputs.end; ++u) output[b * O + u] = 0;
       }
     }
     const T* last = pass.states + layer.steps * layer.depth * S * H * P;
@@ -224,11 +145,12 @@ struct Recurrent {
     const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
     const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
     const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+    const int64_t O = layer.outputs;
     const T* state = pass.states + step * S * H * P;
     const T* start = pass.states + t * layer.depth * S * H * P;
-    const T* operand = pass.operand + step % 2 * H * stored;
+    const T* operand = pass.operand + step % 2 * O * stored;
     T* next = pass.states + (step + 1) * S * H * P;
-    T* next_operand = pass.operand + (step + 1) % 2 * H * stored;
+    T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.operand + (step + 1) % 2 * O * stored;
     const bool mixes = layer.hold && d == layer.depth - 1;
     T* activation = pass.activations + step * A * H * P;
     int64_t done = 0;
@@ -256,7 +178,7 @@ struct Recurrent {
             if (layer.batch_sizes) keep_from<T, N>(active[a], V{}, lane, moving);
             store<T, N>(activation + (a * H + u) * P + lane, active[a]);
           }
-          for (int s = 0; s < S; ++s) {
+          for (int s = Cell::kProjects; s < S; ++s) {
             const int64_t at_state = (s * H + u) * P + lane;
             if (mixes) {
               const V hold = load<T, N>(layer.hold_lanes + at_state);
@@ -265,7 +187,7 @@ struct Recurrent {
             if (layer.batch_sizes) keep_from<T, N>(after[s], before[s], lane, moving);
             store<T, N>(next + at_state, after[s]);
           }
-          if (layer.state_scale) after[0] *= load<T, N>(layer.scale_lanes + u * P + lane);
+          if (!Cell::kProjects && layer.state_scale) after[0] *= load<T, N>(layer.scale_lanes + u * P + lane);
           store<T, N>(next_operand + to.offset + u * to.stride, after[0]);
         }
       });
@@ -274,26 +196,30 @@ struct Recurrent {
       const LanePlace place = lane_place<T>(lane, P, H);
       for (int64_t u = first; u < first + count; ++u) {
         for (int a = 0; a < A; ++a) store<T, 4>(activation + (a * H + u) * P + lane, Vector<T, 4>{});
-        for (int s = 0; s < S; ++s) {
+        for (int s = Cell::kProjects; s < S; ++s) {
           store<T, 4>(next + (s * H + u) * P + lane, load<T, 4>(state + (s * H + u) * P + lane));
         }
-        const int64_t at = place.offset + u * place.stride;
-        store<T, 4>(next_operand + at, load<T, 4>(operand + at));
+        if constexpr (!Cell::kProjects) {
+          const int64_t at = place.offset + u * place.stride;
+          store<T, 4>(next_operand + at, load<T, 4>(operand + at));
+        }
       }
     }
+    if constexpr (Cell::kProjects) clear_channels(next, P, rows_from(O, {first, first + count}));
   }
 
-  static void load_hold(const Layer<T>& layer, int64_t t, Range units) {
+  static void load_hold(const Layer<T>& layer, int64_t t, Range units, Range outputs) {
     if (!layer.hold) return;
     const int64_t B = layer.batch, H = layer.hidden, P = layer.lanes;
     for (int s = 0; s < S; ++s) {
-      rows_to_lanes(layer.hold + (t * S + s) * B * H, B, H, P, layer.hold_lanes + s * H * P, units);
+      const T* hold = layer.hold + (t * S + s) * B * H;
+      rows_to_lanes(hold, B, H, P, layer.hold_lanes + s * H * P, channels(s, units, outputs));
     }
   }
 
-  static void load_scale(const Layer<T>& layer, Range units) {
+  static void load_scale(const Layer<T>& layer, Range outputs) {
     if (layer.state_scale) {
-      rows_to_lanes(layer.state_scale, layer.batch, layer.hidden, layer.lanes, layer.scale_lanes, units);
+      rows_to_lanes(layer.state_scale, layer.batch, layer.hidden, layer.lanes, layer.scale_lanes, outputs);
     }
   }
 
@@ -308,50 +234,78 @@ struct Recurrent {
     int32_t* next = before + most_columns + 1;
     count_columns(layer.recurrent_weight[0].pattern, before);
     const Range chunks = share_chunks(worker, plan, before);
-    const Range units = units_of(plan, chunks);
+    const Range outputs = units_of(plan, chunks);
+    Range hidden_chunks = chunks, units = outputs;
+    if constexpr (Cell::kProjects) {
+      count_columns(layer.projection.weight.pattern, before);
+      hidden_chunks = share_chunks(worker, layer.projection.panels.plan, before);
+      units = units_of(layer.projection.panels.plan, hidden_chunks);
+      gather_rows(layer.projection.weight, outputs.begin, outputs.end);
+    }
     for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows(layer.recurrent_weight[d], H, units);
     wait_for_team(worker);
+    if constexpr (Cell::kProjects) {
+      pack_columns(layer.projection.weight, layer.projection.panels, before, next, hidden_chunks);
+      clear_channels(pass.carry, P, rows_from(layer.outputs, units));
+    }
     for (int64_t d = 0; d < layer.depth; ++d) {
-      if (d > 0) count_columns(layer.recurrent_weight[d].pattern, before);
+      if (d > 0 || Cell::kProjects) count_columns(layer.recurrent_weight[d].pattern, before);
       pack_columns(layer.recurrent_weight[d], layer.recurrent_panels[d], before, next, chunks);
     }
     for (int s = 0; s < S; ++s) {
       T* carry = pass.carry + s * H * P;
+      const Range own = channels(s, units, outputs);
       if (pass.grad_final) {
-        rows_to_lanes(pass.grad_final + s * B * H, B, H, P, carry, units);
+        rows_to_lanes(pass.grad_final + s * B * H, B, H, P, carry, own);
       } else {
-        for (int64_t i = units.begin * P; i < units.end * P; ++i) carry[i] = 0;
+        clear_channels(carry, P, own);
       }
     }
-    load_scale(layer, units);
+    load_scale(layer, outputs);
     prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
-    clear_tile_ends(pass, units);
-    add_grad_output(pass, layer.steps - 1, units);
+    clear_tile_ends(pass, units, outputs);
+    add_grad_output(pass, layer.steps - 1, outputs);
 
     ChunkSums<T> sums;
     for (int64_t step = layer.steps * layer.depth - 1; step >= 0; --step) {
       const int64_t t = step / layer.depth, d = step % layer.depth;
       T* gates = pass.step_gates + (step % 2) * G * H * padded_lanes(P);
-      if (d == layer.depth - 1) load_hold(layer, t, units);
+      if (d == layer.depth - 1) load_hold(layer, t, units, outputs);
+      if constexpr (Cell::kProjects) {
+        Project::split(pass, t, outputs);
+        wait_for_team(worker);
+        for (int64_t chunk = hidden_chunks.begin; chunk < hidden_chunks.end; ++chunk) {
+          Project::hidden_chunk(pass, chunk, lanes_of(layer, t), sums);
+        }
+      }
       backward_units(pass, step, gates, units);
+      store_operand(pass, t, d, outputs);
       wait_for_team(worker);
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         carry_chunk(pass, gates, layer.recurrent_panels[d], chunk, lanes_of(layer, t), sums);
       }
-      if (d == 0 && t > 0) add_grad_output(pass, t - 1, units);
+      if (d == 0 && t > 0) add_grad_output(pass, t - 1, outputs);
     }
     for (int s = 0; s < S; ++s) {
-      lanes_to_rows(pass.carry + s * H * P, B, H, P, pass.grad_state + s * B * H, units);
+      const T* carry = pass.carry + s * H * P;
+      lanes_to_rows(carry, B, H, P, pass.grad_state + s * B * H, channels(s, units, outputs));
+    }
+    if constexpr (Cell::kProjects) {
+      lanes_to_rows(pass.carry, B, H, P, pass.grad_state, rows_from(layer.outputs, units));
     }
     wait_for_team(worker);
 
     bias_gradients(pass, units);
     weight_gradient(pass, layer.input_weight, pass.input_sampled, pass.input_gate_tiles, pass.input_tiles,
-                    pass.grad_input_weight, units);
+                    pass.grad_input_weight, G, units);
     for (int64_t d = 0; d < layer.depth; ++d) {
       const int64_t all_lanes = layer.tiling.tiles * layer.tiling.lanes;
       weight_gradient(pass, layer.recurrent_weight[d], pass.recurrent_sampled, pass.gate_tiles + d * all_lanes * G * H,
-                      pass.state_tiles + d * all_lanes * H, pass.grad_recurrent_weight[d], units);
+                      pass.state_tiles + d * all_lanes * layer.outputs, pass.grad_recurrent_weight[d], G, units);
+    }
+    if constexpr (Cell::kProjects) {
+      weight_gradient(pass, layer.projection.weight, pass.projection_sampled, pass.projection_tiles, pass.hidden_tiles,
+                      pass.grad_recurrent_weight[layer.depth], 1, outputs);
     }
     if (pass.grad_input) {
       gather_owned_rows(layer.input_weight, H, units);  // over what was the room of its gradient
@@ -385,14 +339,18 @@ struct Recurrent {
   }
 
   // What the weight gradients multiply lies in tiles; the lanes that no step fills are zero.
-  static void clear_tile_ends(const BackwardPass<T>& pass, Range units) {
+  static void clear_tile_ends(const BackwardPass<T>& pass, Range units, Range outputs) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes;
+    const int64_t H = layer.hidden, L = layer.tiling.lanes, O = layer.outputs;
     for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
       const int64_t used = layer.tiling.used(tile), lanes = layer.tiling.lanes_in(tile);
+      if constexpr (Cell::kProjects) {
+        clear_lanes(pass.projection_tiles + tile * O * L, O, lanes, used, lanes, outputs);
+        clear_lanes(pass.hidden_tiles + tile * H * L, H, lanes, used, lanes, units);
+      }
       for (int64_t d = 0; d < layer.depth; ++d) {
         const int64_t at = d * layer.tiling.tiles + tile;
-        clear_lanes(pass.state_tiles + at * H * L, H, lanes, used, lanes, units);
+        clear_lanes(pass.state_tiles + at * O * L, O, lanes, used, lanes, outputs);
         for (int g = 0; g < G; ++g) {
           const Range rows{g * H + units.begin, g * H + units.end};
           clear_lanes(pass.gate_tiles + at * G * H * L, G * H, lanes, used, lanes, rows);
@@ -404,13 +362,31 @@ struct Recurrent {
     }
   }
 
-  static void add_grad_output(const BackwardPass<T>& pass, int64_t t, Range units) {
+  static void add_grad_output(const BackwardPass<T>& pass, int64_t t, Range outputs) {
     if (!pass.grad_output) return;
-    const int64_t H = pass.layer.hidden, P = pass.layer.lanes;
-    add_rows_to_lanes(pass.grad_output + t * pass.layer.batch * H, pass.layer.moving(t), H, P, pass.carry, units);
+    add_rows_to_lanes(pass.grad_output + t * pass.layer.batch * pass.layer.outputs, pass.layer.moving(t),
+                      pass.layer.outputs, pass.layer.lanes, pass.carry, outputs);
   }
 
-  // The pointwise part of a micro-step, and its gates and operand into the tiles.
+  // The operand of a micro-step's product into its tile.
+  static void store_operand(const BackwardPass<T>& pass, int64_t t, int64_t d, Range outputs) {
+    const Layer<T>& layer = pass.layer;
+    const int64_t P = layer.lanes, B = layer.batch, O = layer.outputs;
+    const int64_t tile = t / layer.tiling.steps_per_tile, lanes = layer.tiling.lanes_in(tile);
+    const int64_t first_lane = t % layer.tiling.steps_per_tile * B;
+    const T* state = pass.states + (t * layer.depth + d) * S * layer.hidden * P;
+    T* state_tile = pass.state_tiles + (d * layer.tiling.tiles + tile) * O * layer.tiling.lanes;
+    const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
+    step_to_tile(state, from, B, outputs, state_tile, O, lanes, first_lane);
+    for (int64_t b = 0; layer.state_scale && b < B; ++b) {
+      const LanePlace place = lane_place<T>(first_lane + b, lanes, O);
+      for (int64_t u = outputs.begin; u < outputs.end; ++u) {
+        state_tile[place.offset + u * place.stride] *= layer.scale_lanes[u * P + b];
+      }
+    }
+  }
+
+  // The pointwise part of a micro-step, and its gates into the tiles.
   static void backward_units(const BackwardPass<T>& pass, int64_t step, T* gates, Range units) {
     constexpr int64_t kBlock = 32;  // units whose numbers stay in the first-level cache
     for (int64_t u = units.begin; u < units.end; u += kBlock) {
@@ -430,7 +406,6 @@ struct Recurrent {
     // Where the input's gradients are others than the recurrent ones, they go straight to their tile.
     T* gate_tile = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L;
     T* input_gate_tile = pass.input_gate_tiles + tile * G * H * L;
-    T* state_tile = pass.state_tiles + (d * layer.tiling.tiles + tile) * H * L;
     for_lanes<T>(P, [&]<int N>(int64_t lane) {
       using V = Vector<T, N>;
       const LanePlace to = lane_place<T>(lane, P, G * H);
@@ -439,8 +414,10 @@ struct Recurrent {
         for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
         for (int s = 0; s < S; ++s) {
           before[s] = load<T, N>(state + (s * H + u) * P + lane);
-          kept[s] = grad_next[s] = load<T, N>(pass.carry + (s * H + u) * P + lane);
-          if (mixes) {
+          const bool projected = Cell::kProjects && s == 0;
+          kept[s] = grad_next[s] =
+              load<T, N>(projected ? pass.hidden_carry + u * P + lane : pass.carry + (s * H + u) * P + lane);
+          if (mixes && !projected) {
             const V hold = load<T, N>(layer.hold_lanes + (s * H + u) * P + lane);
             V held = hold * grad_next[s];
             if (layer.batch_sizes) keep_from<T, N>(held, V{}, lane, moving);
@@ -449,7 +426,10 @@ struct Recurrent {
           }
         }
         Cell::backward(active, before, grad_next, recurrent, input, grad_before);
-        for (int s = 0; s < S; ++s) {
+        if constexpr (Cell::kProjects) {
+          store<T, N>(layer.projection.hidden + u * P + lane, Cell::hidden(active, before));
+        }
+        for (int s = Cell::kProjects; s < S; ++s) {
           if (begins) grad_before[s] += load<T, N>(pass.held + (s * H + u) * P + lane);
           if (layer.batch_sizes) keep_from<T, N>(grad_before[s], kept[s], lane, moving);
           store<T, N>(pass.carry + (s * H + u) * P + lane, grad_before[s]);
@@ -474,13 +454,9 @@ struct Recurrent {
       const auto from = [&](int64_t lane) { return lane_place<T>(lane, P, G * H); };
       step_to_tile(gates, from, B, {g * H + units.begin, g * H + units.end}, gate_tile, G * H, lanes, first_lane);
     }
-    const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
-    step_to_tile(state, from, B, units, state_tile, H, lanes, first_lane);
-    for (int64_t b = 0; layer.state_scale && b < B; ++b) {
-      const LanePlace place = lane_place<T>(first_lane + b, lanes, H);
-      for (int64_t u = units.begin; u < units.end; ++u) {
-        state_tile[place.offset + u * place.stride] *= layer.scale_lanes[u * P + b];
-      }
+    if constexpr (Cell::kProjects) {
+      const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
+      step_to_tile(layer.projection.hidden, from, B, units, pass.hidden_tiles + tile * H * L, H, lanes, first_lane);
     }
   }
 
@@ -504,36 +480,45 @@ struct Recurrent {
     }
   }
 
+  // Of the worker's `units`, each with a row in every one of the weight's gates.
   static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const SampledPanels& sampled,
-                              const T* gate_tiles, const T* operand, T* grad, Range units) {
+                              const T* gate_tiles, const T* operand, T* grad, int gates, Range units) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes;
+    const int64_t rows = matrix.pattern.rows, H = rows / gates, L = layer.tiling.lanes;
     const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient, sampled};
-    for (int g = 0; g < G; ++g) gradient.start(g * H + units.begin, g * H + units.end);
+    for (int g = 0; g < gates; ++g) gradient.start(g * H + units.begin, g * H + units.end);
     for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-      const T* gates = gate_tiles + tile * G * H * L;
       const T* x = operand + tile * matrix.pattern.columns * L;
-      for (int g = 0; g < G; ++g) {
-        gradient.add_tile(gates, x, layer.tiling.lanes_in(tile), g * H + units.begin, g * H + units.end);
+      for (int g = 0; g < gates; ++g) {
+        gradient.add_tile(gate_tiles + tile * rows * L, x, layer.tiling.lanes_in(tile), g * H + units.begin,
+                          g * H + units.end);
       }
     }
-    for (int g = 0; g < G; ++g) gradient.finish(g * H + units.begin, g * H + units.end);
+    for (int g = 0; g < gates; ++g) gradient.finish(g * H + units.begin, g * H + units.end);
   }
 
   // ---------------------------------------------------------------------------------------------------- tangent
 
   static void tangent(const TangentPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, B = layer.batch, K = pass.vectors, Q = pass.vector_lanes;
+    const int64_t H = layer.hidden, B = layer.batch, K = pass.vectors, Q = pass.vector_lanes, O = layer.outputs;
     const Range units = owned_units(layer, worker);
+    Range outputs = units, absent{0, 0};
+    if constexpr (Cell::kProjects) {
+      outputs = share_by_cost(worker, O, layer.projection.weight.pattern.row_offsets, 1);
+      gather_rows(layer.projection.weight, outputs.begin, outputs.end);
+      absent = rows_from(O, units);
+    }
     if (pass.input_tangent) gather_owned_rows(layer.input_weight, H, units);
     for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows(layer.recurrent_weight[d], H, units);
     for (int64_t b = 0; b < B; ++b) {
       for (int s = 0; s < S; ++s) {
-        copy_rows(pass.tangent + (b * S + s) * H * K, K, pass.current + ((b * 2) * S + s) * H * Q, Q, units);
+        copy_rows(pass.tangent + (b * S + s) * H * K, K, pass.current + ((b * 2) * S + s) * H * Q, Q,
+                  channels(s, units, outputs));
       }
+      copy_rows(pass.tangent, 0, pass.current + b * 2 * S * H * Q, Q, absent);
       if (layer.state_scale) {
-        for (int64_t u = units.begin; u < units.end; ++u) {
+        for (int64_t u = outputs.begin; u < outputs.end; ++u) {
           const T scale = layer.state_scale[b * H + u];
           for (int64_t k = 0; k < Q; ++k) {
             pass.operand[(b * 2 * H + u) * Q + k] = scale * pass.current[(b * 2 * S * H + u) * Q + k];
@@ -553,21 +538,27 @@ struct Recurrent {
       for (int64_t d = 0; d < layer.depth; ++d) {
         const int64_t step = t * layer.depth + d;
         wait_for_team(worker);
-        for (int64_t b = 0; b < B; ++b) tangent_units(pass, step, d, b, units);
+        for (int64_t b = 0; b < B; ++b) tangent_units(pass, step, d, b, units, outputs);
+      }
+      if constexpr (Cell::kProjects) {
+        alignas(64) T sums[kSlice];
+        wait_for_team(worker);
+        for (int64_t b = 0; b < B; ++b) Project::tangent(pass, t, b, kSlice, sums, outputs);
       }
       if (pass.output_tangent) {
         for (int64_t b = 0; b < B; ++b) {
           const T* now = pass.current + (b * 2 + (t + 1) * layer.depth % 2) * S * H * Q;
-          T* output = pass.output_tangent + (t * B + b) * H * K;
-          copy_rows(now, b < layer.moving(t) ? Q : 0, output, K, units);
+          T* output = pass.output_tangent + (t * B + b) * O * K;
+          copy_rows(now, b < layer.moving(t) ? Q : 0, output, K, outputs);
         }
       }
     }
     for (int64_t b = 0; b < B; ++b) {
       const T* now = pass.current + (b * 2 + layer.steps * layer.depth % 2) * S * H * Q;
       for (int s = 0; s < S; ++s) {
-        copy_rows(now + s * H * Q, Q, pass.final_tangent + (b * S + s) * H * K, K, units);
+        copy_rows(now + s * H * Q, Q, pass.final_tangent + (b * S + s) * H * K, K, channels(s, units, outputs));
       }
+      copy_rows(now, 0, pass.final_tangent + b * S * H * K, K, absent);
     }
   }
 
@@ -580,7 +571,8 @@ struct Recurrent {
     }
   }
 
-  static void tangent_units(const TangentPass<T>& pass, int64_t step, int64_t d, int64_t b, Range units) {
+  static void tangent_units(const TangentPass<T>& pass, int64_t step, int64_t d, int64_t b, Range units,
+                            Range outputs) {
     const Layer<T>& layer = pass.layer;
     const int64_t H = layer.hidden, P = layer.lanes, Q = pass.vector_lanes;
     const T* activation = pass.activations + step * A * H * P;
@@ -592,8 +584,10 @@ struct Recurrent {
     T* next_operand = pass.operand ? pass.operand + (b * 2 + (step + 1) % 2) * H * Q : nullptr;
     T* start = pass.start ? pass.start + b * S * H * Q : nullptr;
     if (b >= layer.moving(t)) {
-      for (int s = 0; s < S; ++s) copy_rows(before + s * H * Q, Q, after + s * H * Q, Q, units);
-      if (next_operand) copy_rows(operand, Q, next_operand, Q, units);
+      for (int s = 0; s < S; ++s) {
+        copy_rows(before + s * H * Q, Q, after + s * H * Q, Q, channels(s, units, outputs));
+      }
+      if (next_operand) copy_rows(operand, Q, next_operand, Q, outputs);
       return;
     }
     const T* x = d == 0 && pass.input_tangent ? pass.input_lanes + b * layer.input_size * Q : nullptr;
@@ -619,7 +613,10 @@ struct Recurrent {
             input[g] = x ? load<T, N>(input_sums[g] + at) : V{};
           }
           Cell::tangent(active, was, recurrent, input, d_before, d_after);
-          for (int s = 0; s < S; ++s) {
+          if constexpr (Cell::kProjects) {
+            store<T, N>(layer.projection.hidden + (b * H + u) * Q + slice + at, d_after[0]);
+          }
+          for (int s = Cell::kProjects; s < S; ++s) {
             const int64_t at_state = (s * H + u) * Q + slice + at;
             if (start && d == 0) store<T, N>(start + at_state, d_before[s]);
             if (start && d == layer.depth - 1) {
@@ -628,7 +625,7 @@ struct Recurrent {
             }
             store<T, N>(after + at_state, d_after[s]);
           }
-          if (next_operand) {
+          if (!Cell::kProjects && next_operand) {
             store<T, N>(next_operand + u * Q + slice + at, layer.state_scale[b * H + u] * d_after[0]);
           }
         });
@@ -651,6 +648,7 @@ struct Recurrent {
                           Cell::kStates,                       \
                           Cell::kActivations,                  \
                           Cell::kSeparateInput,                \
+                          Cell::kProjects,                     \
                           Recurrent<Cell, float>::kernels(),   \
                           Recurrent<Cell, double>::kernels()}; \
   }                                                            \

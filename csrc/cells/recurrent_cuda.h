@@ -32,7 +32,7 @@ struct CudaBackend : CudaPatterns {
   // Room for one kernel that makes all steps, where that is possible.
   template <class T>
   static void prepare(const CellDeviceTable& cell, ForwardPass<T>& pass, const Tensor& like, Tensors& kept) {
-    if (!std::is_same_v<T, float> || pass.layer.batch == 0 || !fast_kernels()) return;
+    if (!std::is_same_v<T, float> || cell.projects || pass.layer.batch == 0 || !fast_kernels()) return;
     const Layer<T>& layer = pass.layer;
     launch_on(like, [&](cudaStream_t) {
       pass.plan = plan_persistent(

@@ -26,9 +26,11 @@ namespace lsh {
 // Sizes common to all passes over one layer.
 struct LayerSizes {
   int64_t steps, batch, input_size, hidden, depth, lanes;
+  int64_t outputs;  // O: the channels of state[0]
 };
 
-// The tensors of a layer, as every op is given them (recurrence.h has their shapes).
+// The tensors of a layer, as every op is given them (recurrence.h has their shapes). Where the cell projects, the lists
+// hold R_0 and R_1; otherwise one matrix a micro-step.
 struct LayerTensors {
   OptionalTensor weight_ih;
   Tensors weight_hh;
@@ -73,6 +75,7 @@ struct RecurrentOp {
     layer.lanes = n.lanes;
     layer.depth = n.depth;
     layer.tiling = lane_tiles(n.steps, n.batch);
+    layer.outputs = n.outputs;
     const int64_t rows = cell.gates * n.hidden;
     if (tensors.weight_ih) {
       layer.input_weight = prepare_matrix<T, Backend>(*tensors.weight_ih, *tensors.pattern_ih, rows, n.input_size,
@@ -80,8 +83,13 @@ struct RecurrentOp {
     }
     for (int64_t d = 0; d < n.depth; ++d) {
       prepared.recurrent.push_back(prepare_matrix<T, Backend>(tensors.weight_hh[d], tensors.pattern_hh[d], rows,
-                                                              n.hidden, reference, "weight_hh", "pattern_hh",
+                                                              n.outputs, reference, "weight_hh", "pattern_hh",
                                                               prepared.kept, bytes));
+    }
+    if (cell.projects) {
+      layer.projection.weight =
+          prepare_matrix<T, Backend>(tensors.weight_hh[1], tensors.pattern_hh[1], n.outputs, n.hidden, reference,
+                                     "weight_hh", "pattern_hh", prepared.kept, bytes);
     }
     layer.recurrent_weight = prepared.recurrent.data();
     layer.input_bias = optional_operand<T>(tensors.bias_ih, {rows}, reference, "bias_ih");
@@ -106,6 +114,11 @@ struct RecurrentOp {
       if (with_input) layer.input_panels = panels(layer.input_weight, layer.tiling.lanes);
       for (int64_t d = 0; d < n.depth; ++d) prepared.panels.push_back(panels(layer.recurrent_weight[d], n.lanes));
       layer.recurrent_panels = prepared.panels.data();
+      if (cell.projects) {
+        const SparseMatrix<T>& weight = layer.projection.weight;
+        layer.projection.panels = by_columns ? panels_by_columns(weight, n.lanes, like, prepared.kept)
+                                             : panels_by_rows(weight, 1, n.lanes, like, prepared.kept);
+      }
     }
   }
 
@@ -127,23 +140,50 @@ struct RecurrentOp {
         layer.input_panels = panels_by_rows(layer.input_weight, 1, layer.tiling.lanes, like, kept);
       }
       const int64_t stored = prepared.lookups[0].plan.stored_columns(), slack = prepared.lookups[0].plan.width;
+      pass.state_stride = stored;
+      if (cell.projects) {
+        Projection<T>& projection = layer.projection;
+        projection.lookup = prepare_lookup<T>(projection.weight, 1, like, kept);
+        pass.state_stride = projection.lookup.plan.stored_columns();
+        projection.hidden = workspace<T>(like, kept, {n.batch, pass.state_stride});
+      }
       pass.projected = workspace<T>(like, kept, {n.steps * n.batch * cell.gates * n.hidden + slack});
       pass.few_operands = workspace<T>(like, kept, {2, n.batch, stored});
-      pass.few_states = workspace<T>(like, kept, {2, cell.states, n.batch, stored});
+      pass.few_states = workspace<T>(like, kept, {2, cell.states, n.batch, pass.state_stride});
     }
   }
 
   // Sizes from the tensors that every pass has; throws where they contradict each other.
   static LayerSizes sizes(const Table& cell, int64_t steps, int64_t batch, int64_t hidden, int64_t input_size,
                           const LayerTensors& tensors) {
-    const size_t depth = tensors.weight_hh.size();
-    STD_TORCH_CHECK(depth > 0 && depth == tensors.pattern_hh.size(),
-                    "weight_hh and pattern_hh must be lists of one length, at least 1, got ", depth, " and ",
+    const size_t matrices = tensors.weight_hh.size();
+    STD_TORCH_CHECK(matrices > 0 && matrices == tensors.pattern_hh.size(),
+                    "weight_hh and pattern_hh must be lists of one length, at least 1, got ", matrices, " and ",
                     tensors.pattern_hh.size());
+    STD_TORCH_CHECK(!cell.projects || matrices == 2, "weight_hh must hold a recurrent weight and a projection, got ",
+                    matrices, " matrices");
     STD_TORCH_CHECK(steps >= 1, "input must have at least one time step");
     STD_TORCH_CHECK(hidden >= 1, "state must have at least one unit");
     STD_TORCH_CHECK(hidden < (int64_t(1) << 31) / cell.gates, "hidden size must be below 2**31 / gates, got ", hidden);
-    return {steps, batch, input_size, hidden, int64_t(depth), round_to_four(batch)};
+    const int64_t depth = cell.projects ? 1 : int64_t(matrices);
+    const int64_t outputs = cell.projects ? projected_size(hidden, tensors) : hidden;
+    return {steps, batch, input_size, hidden, depth, round_to_four(batch), outputs};
+  }
+
+  // The rows of a projection, which a packed weight does not tell; its bytes go with a pattern that does.
+  static int64_t projected_size(int64_t hidden, const LayerTensors& tensors) {
+    const Tensor &weight = tensors.weight_hh[1], &pattern = tensors.pattern_hh[1];
+    int64_t outputs = weight.dim() == 2 ? weight.size(0) : 0;
+    if constexpr (Backend::kReadsPatterns) {
+      if (weight.scalar_type() == ScalarType::Byte && pattern.is_cpu() && pattern.dim() == 1 &&
+          pattern.scalar_type() == ScalarType::Int && pattern.is_contiguous() && pattern.size(0) >= kPatternHeader) {
+        outputs = pattern.const_data_ptr<int32_t>()[kRows];
+      }
+    }
+    STD_TORCH_CHECK(outputs >= 1 && outputs <= hidden,
+                    "weight_hh must end with a dense projection of at least 1 and at most ", hidden, " rows, got ",
+                    outputs);
+    return outputs;
   }
 
   // Batch sizes live on the CPU for every device, as those of a PackedSequence do: launches are cut to them.
@@ -172,7 +212,7 @@ struct RecurrentOp {
     check_shape(state, {cell.states, n.batch, n.hidden}, "state");
     check_operand(state, input, "state", "input");
     Prepared<T> prepared = prepare<T>(cell, n, input, tensors, Bytes::allowed);
-    Tensor output = empty_like(input, {n.steps, n.batch, n.hidden});
+    Tensor output = empty_like(input, {n.steps, n.batch, n.outputs});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
     Tensor activations = empty_like(input, {n.steps * n.depth, cell.activations, n.hidden, n.lanes});
     Tensor states = empty_like(input, {n.steps * n.depth + 1, cell.states, n.hidden, n.lanes});
@@ -192,7 +232,10 @@ struct RecurrentOp {
       prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
       const int64_t lanes = std::max(tiling.lanes, tiling.steps_per_tile * n.lanes);
       pass.projected_tile = workspace<T>(input, prepared.kept, {rows, lanes});
-      pass.operand = workspace<T>(input, prepared.kept, {2, n.hidden, padded_lanes(n.lanes)});
+      pass.operand = workspace<T>(input, prepared.kept, {2, n.outputs, padded_lanes(n.lanes)});
+      if (cell.projects) {
+        pass.layer.projection.hidden = workspace<T>(input, prepared.kept, {n.hidden, padded_lanes(n.lanes)});
+      }
     }
     if constexpr (!Backend::kReadsPatterns) Backend::prepare(cell, pass, input, prepared.kept);
     if (n.batch > 0) Backend::run(cell, pass, input);
@@ -224,15 +267,17 @@ struct RecurrentOp {
     pass.input = static_cast<const T*>(input.const_data_ptr());
     pass.activations = static_cast<const T*>(activations.const_data_ptr());
     pass.states = static_cast<const T*>(states.const_data_ptr());
-    pass.grad_output = optional_operand<T>(grad_output, {n.steps, n.batch, n.hidden}, input, "grad_output");
+    pass.grad_output = optional_operand<T>(grad_output, {n.steps, n.batch, n.outputs}, input, "grad_output");
     pass.grad_final = optional_operand<T>(grad_final, {cell.states, n.batch, n.hidden}, input, "grad_final");
     Tensor grad_input = empty_like(input, {input_gradient ? n.steps : 0, n.batch, n.input_size});
     Tensor grad_state = empty_like(input, {cell.states, n.batch, n.hidden});
     Tensor grad_weight_ih = empty_gradient(*tensors.weight_ih, rows, n.input_size, dense_gradient);
     Tensors grad_weight_hh;
     std::vector<T*> grad_pointers;
-    for (int64_t d = 0; d < n.depth; ++d) {
-      grad_weight_hh.push_back(empty_gradient(tensors.weight_hh[d], rows, n.hidden, dense_gradient));
+    for (size_t d = 0; d < tensors.weight_hh.size(); ++d) {
+      const bool projection = cell.projects && d == 1;
+      grad_weight_hh.push_back(empty_gradient(tensors.weight_hh[d], projection ? n.outputs : rows,
+                                              projection ? n.hidden : n.outputs, dense_gradient));
       grad_pointers.push_back(static_cast<T*>(grad_weight_hh[d].mutable_data_ptr()));
     }
     Tensor grad_bias_ih = empty_like(input, {tensors.bias_ih ? rows : 0});
@@ -251,15 +296,25 @@ struct RecurrentOp {
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
-    pass.state_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, n.hidden, tiling.lanes});
+    pass.state_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, n.outputs, tiling.lanes});
     // lanes of all steps together: in tiles on the CPU, step by step on a device
     const int64_t all_lanes = std::max(tiling.tiles * tiling.lanes, n.steps * n.lanes);
     pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, all_lanes});
     pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, all_lanes}) : pass.gate_tiles;
+    if (cell.projects) {
+      pass.layer.projection.hidden = workspace<T>(input, kept, {n.hidden, n.lanes});
+      pass.projection_gradient = workspace<T>(input, kept, {n.outputs, padded_lanes(n.lanes)});
+      pass.projection_tiles = workspace<T>(input, kept, {n.outputs, all_lanes});
+      pass.hidden_carry = workspace<T>(input, kept, {n.hidden, n.lanes});
+      pass.hidden_tiles = workspace<T>(input, kept, {n.hidden, all_lanes});
+    }
     prepare_panels<T>(cell, n, prepared, pass.layer, input, true, input_gradient);
     if constexpr (Backend::kReadsPatterns) {
       pass.input_sampled = sampled_panels(pass.layer.input_weight, dense_gradient, input, kept);
       pass.recurrent_sampled = sampled_panels(pass.layer.recurrent_weight[0], dense_gradient, input, kept);
+      if (cell.projects) {
+        pass.projection_sampled = sampled_panels(pass.layer.projection.weight, dense_gradient, input, kept);
+      }
       pass.scratch = integers(input, kept, Backend::team_size() * (std::max(n.input_size, n.hidden) + 1 + rows));
     }
     if (n.batch > 0) {
@@ -277,7 +332,7 @@ struct RecurrentOp {
   static std::tuple<Tensor, Tensor> tangent(const Table& cell, const Tensor& tangent,
                                             const OptionalTensor& input_tangent, const Tensor& activations,
                                             const Tensor& states, LayerTensors tensors, bool outputs) {
-    const int64_t depth = int64_t(tensors.weight_hh.size());
+    const int64_t depth = cell.projects ? 1 : int64_t(tensors.weight_hh.size());
     const int64_t steps = depth > 0 ? activations.size(0) / depth : 0;
     const int64_t batch = tangent.size(0), vectors = tangent.size(3);
     const int64_t input_size = input_tangent ? input_tangent->size(2) : 0;
@@ -299,10 +354,13 @@ struct RecurrentOp {
     pass.current = workspace<T>(tangent, kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
     if (pass.layer.hold) pass.start = workspace<T>(tangent, kept, {batch, cell.states, n.hidden, pass.vector_lanes});
     if (pass.layer.state_scale) pass.operand = workspace<T>(tangent, kept, {batch, 2, n.hidden, pass.vector_lanes});
+    if (cell.projects) {
+      pass.layer.projection.hidden = workspace<T>(tangent, kept, {batch, n.hidden, pass.vector_lanes});
+    }
     pass.input_tangent =
         optional_operand<T>(input_tangent, {steps, batch, n.input_size, vectors}, tangent, "input_tangent", "tangent");
     if (input_tangent) pass.input_lanes = workspace<T>(tangent, kept, {batch, n.input_size, pass.vector_lanes});
-    Tensor output_tangent = empty_like(tangent, {outputs ? steps : 0, batch, n.hidden, vectors});
+    Tensor output_tangent = empty_like(tangent, {outputs ? steps : 0, batch, n.outputs, vectors});
     Tensor final_tangent = empty_like(tangent, {batch, cell.states, n.hidden, vectors});
     pass.output_tangent = outputs ? static_cast<T*>(output_tangent.mutable_data_ptr()) : nullptr;
     pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());

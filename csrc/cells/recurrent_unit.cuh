@@ -25,7 +25,7 @@ __device__ void keep_unit(const ForwardPass<T>& pass, int64_t step, int64_t u, i
   for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = 0;
   for (int s = 0; s < S; ++s) next[(s * H + u) * P + b] = state[(s * H + u) * P + b];
   const bool ends = step % layer.depth == layer.depth - 1;
-  if (ends && b < layer.batch) pass.output[(t * layer.batch + b) * H + u] = 0;
+  if (ends && b < layer.batch && u < layer.outputs) pass.output[(t * layer.batch + b) * layer.outputs + u] = 0;
 }
 
 template <class Cell, class T>
@@ -42,14 +42,18 @@ __device__ void move_unit(const ForwardPass<T>& pass, int64_t step, int64_t u, i
   for (int s = 0; s < S; ++s) before[s] = state[(s * H + u) * P + b];
   Cell().forward(recurrent, input, before, active, after);
   for (int a = 0; a < A; ++a) pass.activations[((step * A + a) * H + u) * P + b] = active[a];
-  for (int s = 0; s < S; ++s) {
+  if constexpr (Cell::kProjects) {
+    layer.projection.hidden[u * P + b] = after[0];
+    if (u >= layer.outputs) next[u * P + b] = 0;
+  }
+  for (int s = Cell::kProjects; s < S; ++s) {
     if (layer.hold && ends) {
       const T hold = layer.hold[((t * S + s) * B + b) * H + u];
       after[s] = hold * start[(s * H + u) * P + b] + (1 - hold) * after[s];
     }
     next[(s * H + u) * P + b] = after[s];
   }
-  if (ends) pass.output[(t * B + b) * H + u] = after[0];
+  if (!Cell::kProjects && ends) pass.output[(t * B + b) * H + u] = after[0];
 }
 
 }  // namespace device

@@ -25,7 +25,7 @@ const char* simd_level_name(SimdLevel level) {
 
 namespace {
 
-SimdLevel chosen_level() {
+SimdLevel wished_level() {
   const SimdLevel best = detected_simd_level();
   const char* wish = std::getenv("LSH_SIMD");
   if (wish == nullptr || *wish == '\0') return best;
@@ -38,6 +38,17 @@ SimdLevel chosen_level() {
     return level;
   }
   throw std::runtime_error(std::string("LSH_SIMD must be baseline, v3 or v4, got ") + wish);
+}
+
+SimdLevel chosen_level() {
+  const SimdLevel level = wished_level();
+#if defined(LSH_ONLY_LEVEL)
+  if (level != SimdLevel::LSH_ONLY_LEVEL) {
+    throw std::runtime_error(std::string("the SIMD level must be the only one of this build, ") +
+                             simd_level_name(SimdLevel::LSH_ONLY_LEVEL) + ", got " + simd_level_name(level));
+  }
+#endif
+  return level;
 }
 
 }  // namespace

@@ -26,7 +26,15 @@ SimdLevel detected_simd_level();
 
 }  // namespace lsh
 
-// Declares the three builds of the table `name` of type `Table`, and `name_table()`, which gives the one to use.
+// Declares the three builds of the table `name` of type `Table`, and `name_table()`, which gives the one to use. With
+// LSH_ONLY_LEVEL there is one.
+#if defined(LSH_ONLY_LEVEL)
+#define LSH_DISPATCH(Table, name) \
+  namespace LSH_ONLY_LEVEL {      \
+  extern const Table name;        \
+  }                               \
+  inline const Table& name##_table() { return ::lsh::LSH_ONLY_LEVEL::name; }
+#else
 #define LSH_DISPATCH(Table, name)      \
   namespace baseline {                 \
   extern const Table name;             \
@@ -47,3 +55,4 @@ SimdLevel detected_simd_level();
         return baseline::name;         \
     }                                  \
   }
+#endif

@@ -21,8 +21,9 @@ PanelPlan plan_panels(int64_t units, int64_t gates, int64_t columns, int64_t lan
   plan.bundle_rows = bundles.rows;
   plan.bundles = most_group_rows() / bundles.rows;
   plan.gate_bundles = bundles.of_gates;
-  // As few chunks as there can be, but enough of equal size for a few workers to share them evenly; of whole bundles.
-  const int64_t whole = bundles.of_gates ? 1 : bundles.rows;
+  // As few chunks as there can be, but enough of equal size for a few workers to share them evenly. Of whole bundles,
+  // of whatever rows: the matrices of a layer are cut alike, whether or not their rows come in bundles.
+  const int64_t whole = most_group_rows();
   const int64_t most = std::max<int64_t>(1, kChunkRows / gates / whole) * whole, fewest = (units + most - 1) / most;
   const int64_t wished = fewest < 4 ? fewest : (fewest + 3) / 4 * 4;
   const int64_t even = (units + wished - 1) / std::max<int64_t>(wished, 1);

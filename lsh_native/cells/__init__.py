@@ -5,7 +5,7 @@ from lsh_native.cells.definition import run_definition, tangent_definition
 from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.folded import can_fold, folded_tangent
 from lsh_native.cells.gru import GRU
-from lsh_native.cells.lstm import LSTM
+from lsh_native.cells.lstm import LSTM, PROJECTED_LSTM
 from lsh_native.cells.paneled import can_panel, pack_panels, paneled_tangent
 from lsh_native.cells.recurrent import LayerWeights, Run, Trajectory, run, tangent
 from lsh_native.cells.rhn import FREE_RHN, RHN
@@ -15,6 +15,7 @@ __all__ = [
     "FREE_RHN",
     "GRU",
     "LSTM",
+    "PROJECTED_LSTM",
     "RHN",
     "Cell",
     "LayerWeights",

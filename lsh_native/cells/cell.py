@@ -23,6 +23,9 @@ class Cell:
         step: `step(recurrent, projected, state) -> (activation, next)` with recurrent and
             projected pre-activations (…, G * H), states (S, …, H), activations (A, …, H): plain
             torch, any dtype, differentiable to any order.
+        projects: whether the output is R_1 of what `step` gives, R_1 (O, H) with O <= H, instead of
+            that itself. The first state then has O channels, which are followed by zeros up to H
+            where states stand together.
     """
 
     name: str
@@ -30,3 +33,8 @@ class Cell:
     states: tuple[str, ...]
     activations: int
     step: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    projects: bool = False
+
+    def depth(self, matrices: int) -> int:
+        """The micro-steps D of a time step of a layer with so many recurrent matrices."""
+        return 1 if self.projects else matrices

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lsh_native.cells.cell import Cell
 
@@ -31,7 +32,7 @@ def run_definition(
         input: (T, B, I).
         state: (S, B, H).
         weight_ih: (G * H, I).
-        weight_hh: D of (G * H, H).
+        weight_hh: D of (G * H, H), or (G * H, O) and (O, H) of a cell that projects.
         bias_ih: (G * H,) or None.
         bias_hh: (D, G * H) or None.
         batch_sizes: (T,) or None.
@@ -39,25 +40,31 @@ def run_definition(
         state_scale: (B, H) or None.
 
     Returns:
-        Output (T, B, H) and final state (S, B, H).
+        Output (T, B, O) and final state (S, B, H), O being H unless the cell projects.
     """
-    outputs = []
+    outputs, H, O = [], state.shape[-1], weight_hh[0].shape[-1]  # noqa: E741
+    weights, projection = (weight_hh[:1], weight_hh[1]) if cell.projects else (weight_hh, None)
+    if projection is not None:
+        state = torch.stack([pad(state[0, ..., :O], (0, H - O)), *state[1:]])
     items = torch.arange(input.shape[1], device=input.device).unsqueeze(1)
     for t, x in enumerate(input):
         start = state
         projected = x @ weight_ih.transpose(-1, -2)
         if bias_ih is not None:
             projected = projected + bias_ih
-        for depth, weight in enumerate(weight_hh):
+        for depth, weight in enumerate(weights):
             operand = state[0] if state_scale is None else state[0] * state_scale
-            recurrent = operand @ weight.transpose(-1, -2)
+            recurrent = operand[..., :O] @ weight.transpose(-1, -2)
             if bias_hh is not None:
                 recurrent = recurrent + bias_hh[depth]
             step_input = projected if depth == 0 else torch.zeros_like(recurrent)
             _, state = cell.step(recurrent, step_input, state)
+        if projection is not None:
+            output = state[0] @ projection.transpose(-1, -2)
+            state = torch.stack([pad(output, (0, H - O)), *state[1:]])
         if hold is not None:
             state = hold[t] * start + (1 - hold[t]) * state
-        output = state[0]
+        output = state[0, ..., :O]
         if batch_sizes is not None:
             moves = items < batch_sizes[t]
             state = torch.where(moves, state, start)

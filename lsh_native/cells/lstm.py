@@ -5,11 +5,16 @@ With a = W x + b_ih + R h + b_hh split into i, f, g, o::
     i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
     c' = f c + i g     h' = o tanh(c')
 
+and where it is projected, with R_0 in the place of R, h' = R_1 (o tanh(c')).
+
 Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et
-    al., 2000; gate order and two biases as in `torch.nn.LSTM`.
+    al., 2000, and the projection of Sak et al., 2014; gate order and two biases as in
+    `torch.nn.LSTM`.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +22,7 @@ from torch import Tensor
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.registration import register
 
-__all__ = ["LSTM"]
+__all__ = ["LSTM", "PROJECTED_LSTM"]
 
 
 def _step(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,3 +35,4 @@ def _step(recurrent: Tensor, projected: Tensor, state: Tensor) -> tuple[Tensor, 
 LSTM = register(
     Cell(name="lstm", gates=("i", "f", "g", "o"), states=("h", "c"), activations=4, step=_step)
 )
+PROJECTED_LSTM = register(replace(LSTM, name="projected_lstm", projects=True))

@@ -31,7 +31,8 @@ class LayerWeights:
     """The matrices of one layer, with their patterns.
 
     A weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N,), in
-    the pattern's row order. D is the number of micro-steps of a time step, 1 for an LSTM.
+    the pattern's row order. D is the number of micro-steps of a time step, 1 for an LSTM. A cell
+    that projects has two recurrent weights, (G * H, O) and the projection (O, H), which is dense.
 
     Attributes:
         weight_ih: input weight, (G * H, I) or (N,).
@@ -87,7 +88,7 @@ class Run:
     """What a pass over a sequence gives.
 
     Attributes:
-        output: (T, B, H), the first state at every step.
+        output: (T, B, O), the first state at every step; O is H unless the cell projects.
         final_state: (S, B, H).
         trajectory: what derivatives are taken along.
     """
@@ -120,8 +121,8 @@ def _packed(cell: Cell, input: Tensor, weights: LayerWeights) -> list[Tensor]:
     whole = T * B if T * B <= FEW else (T * B + 15) // 16 * 16  # lanes of the input's product
     plain = B <= FEW < T * B  # which is of rows alone where a step's items are few
     matrices = [(weights.weight_ih, weights.pattern_ih, 1 if plain else gates, whole)]
-    for weight, pattern in zip(weights.weight_hh, weights.pattern_hh, strict=True):
-        matrices.append((weight, pattern, gates, B))
+    for i, (weight, pattern) in enumerate(zip(weights.weight_hh, weights.pattern_hh, strict=True)):
+        matrices.append((weight, pattern, 1 if cell.projects and i else gates, B))
     return [
         packed_weight(weight.contiguous(), pattern, gates=g, items=items)
         for weight, pattern, g, items in matrices
@@ -214,7 +215,7 @@ def tangent(
         outputs: whether to return the tangents of every step's output.
 
     Returns:
-        Tangents of the outputs, (T, B, H, K) or empty without `outputs`, and of the final state,
+        Tangents of the outputs, (T, B, O, K) or empty without `outputs`, and of the final state,
         (B, S, H, K).
     """
     with_input = input_tangent is not None

@@ -27,6 +27,9 @@ def register(cell: Cell) -> Cell:
     """Gives a cell's operators their fake implementations and gradients; returns the cell."""
     name, G, S, A = f"lsh::{cell.name}", len(cell.gates), len(cell.states), cell.activations
 
+    def outputs_of(weight_hh: list[Tensor], hidden: Any) -> Any:
+        return weight_hh[1].shape[0] if cell.projects else hidden
+
     @torch.library.register_fake(f"{name}_forward")
     def _(
         input: Tensor,
@@ -43,9 +46,9 @@ def register(cell: Cell) -> Cell:
         dense_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         T, B, _ = input.shape
-        H, P, steps = state.shape[2], _lanes(B), T * len(weight_hh)
+        H, P, steps = state.shape[2], _lanes(B), T * cell.depth(len(weight_hh))
         return (
-            input.new_empty(T, B, H),
+            input.new_empty(T, B, outputs_of(weight_hh, H)),
             input.new_empty(S, B, H),
             input.new_empty(steps, A, H, P),
             input.new_empty(steps + 1, S, H, P),
@@ -72,17 +75,21 @@ def register(cell: Cell) -> Cell:
         dense_gradient: bool,
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor, Tensor]:
         T, B, size = input.shape
-        H, depth = states.shape[2], len(weight_hh)
+        H, depth = states.shape[2], cell.depth(len(weight_hh))
+        outputs = outputs_of(weight_hh, H)
 
-        def like(weight: Tensor, columns: int) -> Tensor:
+        def like(weight: Tensor, columns: int, rows: int = G * H) -> Tensor:
             dense = dense_gradient or weight.dim() == 2
-            return weight.new_empty(G * H, columns) if dense else torch.empty_like(weight)
+            return weight.new_empty(rows, columns) if dense else torch.empty_like(weight)
 
         return (
             input.new_empty(T if input_gradient else 0, B, size),
             input.new_empty(S, B, H),
             like(weight_ih, size),
-            [like(weight, H) for weight in weight_hh],
+            [
+                *(like(weight, outputs) for weight in weight_hh[:depth]),
+                *(like(weight, H, outputs) for weight in weight_hh[depth:]),
+            ],
             input.new_empty(0 if bias_ih is None else G * H),
             input.new_empty(0 if bias_hh is None else depth, G * H),
         )
@@ -103,8 +110,8 @@ def register(cell: Cell) -> Cell:
         outputs: bool,
     ) -> tuple[Tensor, Tensor]:
         B, _, H, K = tangent.shape
-        steps = activations.shape[0] // len(weight_hh)
-        return tangent.new_empty(steps if outputs else 0, B, H, K), torch.empty_like(tangent)
+        steps, width = activations.shape[0] // cell.depth(len(weight_hh)), outputs_of(weight_hh, H)
+        return tangent.new_empty(steps if outputs else 0, B, width, K), torch.empty_like(tangent)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, *optional, dense = inputs
@@ -112,7 +119,7 @@ def register(cell: Cell) -> Cell:
             raise ValueError("hold and state_scale must not ask for a gradient: they get none")
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[2], output[3])
-        ctx.depth = len(weight_hh)
+        ctx.matrices = len(weight_hh)
         ctx.dense_gradient = dense
         ctx.save_for_backward(
             *(input, state, output[2], output[3], weight_ih, pattern_ih),
@@ -128,11 +135,11 @@ def register(cell: Cell) -> Cell:
     ) -> tuple[Any, ...]:
         input, state, activations, states, weight_ih, pattern_ih, *rest = ctx.saved_tensors
         weight_hh, pattern_hh, optional = (
-            rest[: ctx.depth],
-            rest[ctx.depth : 2 * ctx.depth],
-            rest[2 * ctx.depth :],
+            rest[: ctx.matrices],
+            rest[ctx.matrices : 2 * ctx.matrices],
+            rest[2 * ctx.matrices :],
         )
-        nothing = [None] * ctx.depth
+        nothing = [None] * ctx.matrices
         if grad_output is None and grad_final is None:
             return None, None, None, nothing, None, nothing, *[None] * 6
         d_input, d_state, d_ih, *d_hh, d_bias_ih, d_bias_hh = tree_leaves(
@@ -162,14 +169,14 @@ def register(cell: Cell) -> Cell:
         grads, (input, state), weights = inputs[:2], inputs[2:4], inputs[6:10]
         *optional, _, ctx.dense_gradient = inputs[10:]
         ctx.set_materialize_grads(False)
-        ctx.depth = len(weights[1])
+        ctx.matrices = len(weights[1])
         ctx.save_for_backward(
             *(*grads, input, state, weights[0], *weights[1]),
             *(weights[2], *weights[3], *optional),
         )
 
     def second_derivative(ctx: Any, *directions: Any) -> tuple[Any, ...]:
-        matrices, saved = 1 + ctx.depth, list(ctx.saved_tensors)
+        matrices, saved = 1 + ctx.matrices, list(ctx.saved_tensors)
         grads, operands = saved[:2], saved[2 : 4 + matrices]
         patterns, optional = saved[4 + matrices : 4 + 2 * matrices], saved[4 + 2 * matrices :]
         biases, bends = optional[:2], optional[2:]
@@ -194,14 +201,14 @@ def register(cell: Cell) -> Cell:
             grads,
             operands + [biases[i] for i in present],
             [
-                *(d_input, d_state, d_ih, *(d_hh or [None] * ctx.depth)),
+                *(d_input, d_state, d_ih, *(d_hh or [None] * ctx.matrices)),
                 *(d_biases[i] for i in present),
             ],
         )
         by_biases = dict(zip(present, by_operands[2 + matrices :], strict=True))
         return (
             *(*by_grads, *by_operands[:2], None, None),
-            *(by_operands[2], by_operands[3 : 2 + matrices], None, [None] * ctx.depth),
+            *(by_operands[2], by_operands[3 : 2 + matrices], None, [None] * ctx.matrices),
             *(by_biases.get(0), by_biases.get(1), None, None, None, None, None),
         )
 

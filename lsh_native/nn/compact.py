@@ -1,15 +1,16 @@
 """Compact stacks: the same function without the units that nothing reads.
 
 Units without an effect on the output go, with their rows of every gate, their biases and their
-columns. What is left computes what it did before, for every input and every initial state. A unit
-without incoming connections stays where it is read: it moves from its initial state by its biases,
-so that no constant stands for it exactly.
+columns; so do outputs of a projection that nothing reads. What is left computes what it did before,
+for every input and every initial state. A unit without incoming connections stays where it is read:
+it moves from its initial state by its biases, so that no constant stands for it exactly.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from lsh_native.nn.recurrent import LayerNames, SparseRecurrent
 from lsh_native.nn.sparse_module import SparseModule
@@ -34,7 +35,7 @@ def compact(stack: SparseRecurrent, read: Tensor | None = None) -> CompactRecurr
 
     Raises:
         TypeError: `stack` is no recurrent stack, or `read` not bool.
-        ValueError: `read` has another width than the output, or the stack projects or is compact.
+        ValueError: `read` has another width than the output, or the stack is compact.
 
     Example:
         >>> from lsh_native.nn import SparseGRU
@@ -47,7 +48,24 @@ def compact(stack: SparseRecurrent, read: Tensor | None = None) -> CompactRecurr
     """
     if not isinstance(stack, SparseRecurrent):
         raise TypeError(f"stack must be a sparse recurrent stack, got {type(stack).__name__}")
-    return CompactRecurrent(stack, stack.needed_units(read))
+    return CompactRecurrent(stack, stack._needed(read))
+
+
+def _with_kernel(outputs: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+    """The same and more where no kernel is for so few: one output, as many units as outputs."""
+    shared = outputs is units
+    if not outputs.any():
+        outputs = outputs.index_fill(0, outputs.new_zeros(1).long(), True)
+    if shared:
+        return outputs, outputs
+    idle = (~units).nonzero().squeeze(1)
+    missing = max(0, int(outputs.sum()) - int(units.sum()))
+    return outputs, units.index_fill(0, idle[:missing], True)
+
+
+def _spread(kept: Tensor, places: Tensor, width: int) -> Tensor:
+    """From (…, those kept) to (…, width), zero elsewhere."""
+    return kept.new_zeros(*kept.shape[:-1], width).index_copy(-1, places, kept)
 
 
 class CompactRecurrent(SparseRecurrent):
@@ -57,10 +75,10 @@ class CompactRecurrent(SparseRecurrent):
 
     Args:
         stack: what to copy from.
-        units: bool (H,), what to keep in each direction of each layer.
+        needed: bool (O,) and (H,), the outputs and units to keep in each direction of each layer.
     """
 
-    def __init__(self, stack: SparseRecurrent, units: list[list[Tensor]]) -> None:
+    def __init__(self, stack: SparseRecurrent, needed: list[list[tuple[Tensor, Tensor]]]) -> None:
         super().__init__(
             stack.cell,
             *(stack.input_size, stack.hidden_size, stack.num_layers, stack.bias),
@@ -74,53 +92,70 @@ class CompactRecurrent(SparseRecurrent):
         )
         self.dropout = stack.dropout
         self._dense_kind = type(stack) if isinstance(stack, SparseTorchRecurrent) else None
-        self._layers = stack._layers
-        G, masks = len(stack.cell.gates), {}
+        self._layers, self._widths = stack._layers, stack._state_sizes()
+        G, whole, masks = len(stack.cell.gates), stack.masks(), {}
         inputs = torch.ones(stack.input_size, dtype=torch.bool, device=stack._like().device)
-        for directions, needed in zip(self._layers, units, strict=True):
-            # a layer of no unit at all has no kernel
-            kept = [n if n.any() else n.index_fill(0, n.new_zeros(1).long(), True) for n in needed]
-            for names, unit in zip(directions, kept, strict=True):
-                self.register_buffer(f"{names.weight_ih}_units", unit.nonzero().squeeze(1))
-                rows = unit.repeat(G)
-                columns = {names.weight_ih: inputs} | dict.fromkeys(names.weight_hh, unit)
-                for name, column in columns.items():
-                    masks[name] = stack.masks()[name][rows][:, column]
-                    weight = stack._weight(name).detach()[rows][:, column]
+        for directions, parts in zip(self._layers, needed, strict=True):
+            kept = [_with_kernel(outputs, units) for outputs, units in parts]
+            for names, (outputs, units) in zip(directions, kept, strict=True):
+                self.register_buffer(f"{names.weight_ih}_units", units.nonzero().squeeze(1))
+                rows = units.repeat(G)
+                sides = {names.weight_ih: (rows, inputs)}
+                sides |= dict.fromkeys(names.weight_hh, (rows, outputs))
+                if stack.cell.projects:
+                    self.register_buffer(f"{names.weight_ih}_outputs", outputs.nonzero().squeeze(1))
+                    sides[names.weight_hh[-1]] = outputs, units
+                for name, (row, column) in sides.items():
+                    masks[name] = whole[name][row][:, column]
+                    weight = stack._weight(name).detach()[row][:, column]
                     self.register_parameter(name, nn.Parameter(weight))
                 for name in filter(None, (names.bias_ih, *names.bias_hh)):
                     self.register_parameter(name, nn.Parameter(stack._weight(name).detach()[rows]))
-            inputs = torch.cat(kept)
+            inputs = torch.cat([outputs for outputs, _ in kept])
         self.maskable = tuple(masks)
         self._init_masks(1.0)
         self.set_masks({name: mask for name, mask in masks.items() if not mask.all()})
         self.train(stack.training)
 
+    def _state_sizes(self) -> list[int]:
+        return self._widths
+
     def _units(self, names: LayerNames) -> Tensor:
         """The units of the stack that one direction of a layer has kept, ascending, int64."""
         return self.get_buffer(f"{names.weight_ih}_units")
 
+    def _outputs(self, names: LayerNames) -> Tensor:
+        """Likewise its outputs."""
+        kind = "outputs" if self.cell.projects else "units"
+        return self.get_buffer(f"{names.weight_ih}_{kind}")
+
     def _run_direction(
         self, names: LayerNames, x: Tensor, initial: Tensor, sizes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        units = self._units(names)
-        initial = initial.index_select(-1, units)
+        units, outputs = self._units(names), self._outputs(names)
+        absent = len(units) - len(outputs)
+        initial = torch.stack(
+            [
+                pad(initial[0].index_select(-1, outputs), (0, absent)),
+                *(state.index_select(-1, units) for state in initial[1:]),
+            ]
+        )
         if sizes is None and self._runs_dense(names):
             output, final = self._run_dense(names, x, initial)
         else:
             output, final = super()._run_direction(names, x, initial, sizes)
         if names in self._layers[-1]:
-            output = self._spread(output, units)
-        return output, self._spread(final, units)
-
-    def _spread(self, kept: Tensor, units: Tensor) -> Tensor:
-        """From (…, units kept) to (…, H), zero elsewhere."""
-        return kept.new_zeros(*kept.shape[:-1], self.hidden_size).index_copy(-1, units, kept)
+            output = _spread(output, outputs, self._widths[0])
+        ends = final[0, ..., : len(outputs)], *final[1:]
+        places = outputs, *[units] * len(final[1:])
+        spread = [_spread(end, at, self.hidden_size) for end, at in zip(ends, places, strict=True)]
+        return output, torch.stack(spread)
 
     def _runs_dense(self, names: LayerNames) -> bool:
         """Whether torch's kernel runs one direction of a layer."""
         return (
             self._dense_kind is not None
+            and not self.cell.projects  # torch knows a projection by fewer outputs than units
             and not self._masked.intersection((names.weight_ih, *names.weight_hh))
             and not (any(self.zoneout) or (self.training and self.state_dropout > 0))
             and not (is_transformed() or torch.compiler.is_compiling())
@@ -136,7 +171,7 @@ class CompactRecurrent(SparseRecurrent):
         output, *final = self._dense_kind.dense_call(x, hx, weights, *options)
         return output.flip(0) if names.reverse else output, torch.cat(final)
 
-    def needed_units(self, read: Tensor | None = None) -> list[list[Tensor]]:
+    def _needed(self, read: Tensor | None) -> list[list[tuple[Tensor, Tensor]]]:
         """Refused: what was not needed is gone."""
         raise ValueError("the stack must not be compact already")
 

@@ -23,7 +23,7 @@ class RecurrentDynamics(SparseRecurrent):
     def _without_dropout(self, layer: int, x: Tensor, state: list[Tensor]) -> Run:
         """One layer forwards in time as evaluation has it."""
         [names] = self._layers[layer]
-        initial = torch.stack([s[layer] for s in state])
+        initial = self._joined([s[layer] for s in state])
         return self._run_layer(names, x, initial, None, training=False)
 
     def _check_dynamics(self) -> None:
@@ -60,17 +60,21 @@ class RecurrentDynamics(SparseRecurrent):
         for layer, [names] in enumerate(self._layers):
             done = self._without_dropout(layer, x, initial)
             x = done.output
+            depth = self.cell.depth(len(names.weight_hh))
             packed = LayerWeights(
                 weight_ih=self._weight(names.weight_ih).to(x.dtype, copy=True),
-                weight_hh=tuple(
-                    self._weight(name)[self._full_mask(name)].to(x.dtype)
-                    for name in names.weight_hh
+                weight_hh=(
+                    *(
+                        self._weight(name)[self._full_mask(name)].to(x.dtype)
+                        for name in names.weight_hh[:depth]
+                    ),
+                    *(self._weight(n).to(x.dtype, copy=True) for n in names.weight_hh[depth:]),
                 ),
                 # weights and masks may change later
                 pattern_ih=self._pattern(names.weight_ih).clone(),
                 pattern_hh=tuple(self._pattern(name).clone() for name in names.weight_hh),
             )
-            window = done.trajectory.window(state_warmup, x.shape[0], len(names.weight_hh))
+            window = done.trajectory.window(state_warmup, x.shape[0], depth)
             shares = [self._full_mask(name).double().mean().item() for name in names.weight_hh]
             full = min(shares) >= FOLD_FROM
             dense = None
@@ -124,7 +128,7 @@ class RecurrentDynamics(SparseRecurrent):
             done = self._without_dropout(layer, x, state)
             moved, d_final = tangent(
                 self.cell,
-                torch.stack([d[layer] for d in d_state], dim=1).unsqueeze(-1),
+                self._joined([d[layer] for d in d_state]).transpose(0, 1).unsqueeze(-1),
                 done.trajectory,
                 self._layer_weights(names, training=False),
                 input_tangent=d_x.unsqueeze(-1),

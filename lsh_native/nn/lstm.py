@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from lsh_native.cells import LSTM
+from lsh_native.cells import LSTM, PROJECTED_LSTM
 from lsh_native.nn.options import Options
 from lsh_native.nn.torch_recurrent import SparseTorchRecurrent
 
@@ -28,6 +28,7 @@ class SparseLSTM(SparseTorchRecurrent):
     """
 
     cell_of_kind = LSTM
+    projected_cell = PROJECTED_LSTM
     mode = "LSTM"
     dense_kind = nn.LSTM
     dense_call = staticmethod(torch._VF.lstm)
@@ -57,6 +58,10 @@ class SparseLSTM(SparseTorchRecurrent):
     def lstm_layers(self) -> list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
         """Weights and biases of each layer, from the bottom up, dense, with zeros where masked."""
         self._check_dynamics()
+        if self.proj_size:
+            raise ValueError(
+                f"proj_size must be 0 for a stack of four tensors a layer, got {self.proj_size}"
+            )
         return [
             (
                 self.masked_weight(names.weight_ih),

@@ -81,7 +81,7 @@ def initial_states(
         if not _fits(state, x.dtype, weight):
             raise MisfitError(
                 f"the initial {name} must be {x.dtype} on {x.device} like the input, "
-                f"got {state.dtype} on {state.device}"
+                f"got {_what(state)}"
             )
         states.append(state.unsqueeze(1) if single else state)
     return states
@@ -95,15 +95,21 @@ def _check_features(input: Tensor, input_size: int, weight: Tensor) -> None:
         )
     if not _fits(input, weight.dtype, weight):
         raise MisfitError(
-            f"input must be {weight.dtype} on {weight.device} like the weights, "
-            f"got {input.dtype} on {input.device}"
+            f"input must be {weight.dtype} on {weight.device} like the weights, got {_what(input)}"
         )
 
 
 def _fits(tensor: Tensor, dtype: torch.dtype, weight: Tensor) -> bool:
-    """Whether a tensor has this dtype, or autocast sees to it, and is where the weight is."""
+    """Whether a tensor is strided, of this dtype or covered by autocast, where the weight is."""
     covered = covered_by_autocast(weight) and tensor.dtype.is_floating_point
-    return (tensor.dtype == dtype or covered) and tensor.device == weight.device
+    typed = (tensor.dtype == dtype or covered) and tensor.layout == torch.strided
+    return typed and tensor.device == weight.device
+
+
+def _what(tensor: Tensor) -> str:
+    """Dtype, device and, where it is no strided one, layout of a tensor, for a message."""
+    layout = "" if tensor.layout == torch.strided else f", {tensor.layout}"
+    return f"{tensor.dtype} on {tensor.device}{layout}"
 
 
 def _kind(value: object) -> str:

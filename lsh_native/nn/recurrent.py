@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, pad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lsh_native.cells import Cell, LayerWeights, Run, run
@@ -17,14 +17,17 @@ from lsh_native.nn.dtypes import kernel_dtype, result_dtype
 from lsh_native.nn.operands import State, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
-from lsh_native.nn.units import needed_units
+from lsh_native.nn.units import needed
 
 __all__ = ["LayerNames", "SparseRecurrent"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNames:
-    """The parameters of one layer in one direction, by name; biases may be absent."""
+    """The parameters of one layer in one direction, by name; biases may be absent.
+
+    The last of `weight_hh` is the projection where the cell projects.
+    """
 
     weight_ih: str
     weight_hh: tuple[str, ...]
@@ -170,7 +173,7 @@ class SparseRecurrent(SparseModule):
                 x = dropout(x, self.dropout)
             outputs = []
             for names in directions:
-                initial = torch.stack([s[len(finals)] for s in state])
+                initial = self._joined([s[len(finals)] for s in state])
                 output, final = self._run_direction(names, x, initial, sizes)
                 outputs.append(output)
                 finals.append(final)
@@ -235,7 +238,8 @@ class SparseRecurrent(SparseModule):
         """Recurrent weights, with connections dropped in training."""
         weights = [self._kernel_weight(name) for name in names.weight_hh]
         if training and self.weight_dropout > 0:
-            weights = [dropout(weight, self.weight_dropout) for weight in weights]
+            for i in range(self.cell.depth(len(weights))):
+                weights[i] = dropout(weights[i], self.weight_dropout)
         return weights
 
     def _like(self) -> Tensor:
@@ -250,10 +254,19 @@ class SparseRecurrent(SparseModule):
         count = self.num_layers * (2 if self.bidirectional else 1)
         return initial_states(hx, x, widths, count, single=single, weight=self._like())
 
-    @staticmethod
-    def _by_state(finals: list[Tensor]) -> list[Tensor]:
-        """From (S, B, H) of each layer to (L, B, H) of each state, none a view of another."""
-        return [torch.stack([final[s] for final in finals]) for s in range(len(finals[0]))]
+    def _joined(self, states: list[Tensor]) -> Tensor:
+        """States (B, …) of a layer as kernels take them, (S, B, H): narrow ones end in zeros."""
+        wide = self.hidden_size
+        return torch.stack(
+            [s if s.shape[-1] == wide else pad(s, (0, wide - s.shape[-1])) for s in states]
+        )
+
+    def _by_state(self, finals: list[Tensor]) -> list[Tensor]:
+        """From (S, B, H) of each layer to (L, B, …) of each state, none a view of another."""
+        return [
+            torch.stack([final[s, ..., :width] for final in finals])
+            for s, width in enumerate(self._state_sizes())
+        ]
 
     @staticmethod
     def _grouped(states: list[Tensor]) -> Any:
@@ -281,11 +294,13 @@ class SparseRecurrent(SparseModule):
 
         Raises:
             TypeError: `read` is not bool.
-            ValueError: `read` has another width than the output, or the stack projects.
+            ValueError: `read` has another width than the output.
         """
-        if self._state_sizes()[0] != self.hidden_size:
-            raise ValueError("the stack must not project, as a projection reads every unit")
-        width = self.hidden_size * (2 if self.bidirectional else 1)
+        return [[units for _, units in layer] for layer in self._needed(read)]
+
+    def _needed(self, read: Tensor | None) -> list[list[tuple[Tensor, Tensor]]]:
+        """Outputs and units with an effect on what is read."""
+        width = self._state_sizes()[0] * (2 if self.bidirectional else 1)
         device = self._like().device
         if read is None:
             read = torch.ones(width, dtype=torch.bool, device=device)
@@ -293,12 +308,12 @@ class SparseRecurrent(SparseModule):
             raise TypeError(f"read must be a bool tensor, got {read.dtype}")
         if read.shape != (width,):
             raise ValueError(f"read must have shape {(width,)}, got {tuple(read.shape)}")
-        return needed_units(self._layers, self.masks(), read.to(device))
+        return needed(self._layers, self.masks(), read.to(device), self.cell.projects)
 
     def explain(self) -> str:
         """Which kernel runs for each weight, and why; and which units have no effect."""
         lines = [super().explain()]
-        if self._masked and self._state_sizes()[0] == self.hidden_size:
+        if self._masked:
             idle = [
                 f"{int((~needed).sum())} of {self.hidden_size} units of layer {layer}"
                 f"{', backwards,' if names.reverse else ''} have no effect: compact() removes them"

@@ -59,13 +59,13 @@ class SparseTorchRecurrent(RecurrentDynamics):
         bidirectional: whether a second set of layers reads each sequence backwards.
         device: as in `torch.nn`.
         dtype: a floating dtype.
-        proj_size: of an LSTM, the width of the output and of the recurrent operand if above 0,
-            projected from H; such a stack runs torch's dense kernel on weights with zeros where
-            masked.
+        proj_size: of an LSTM, the width O of the output and of the recurrent operand if above 0,
+            projected from H.
         options: see `Options`.
     """
 
     cell_of_kind: ClassVar[Cell]
+    projected_cell: ClassVar[Cell | None] = None
     mode: ClassVar[str]
     dense_kind: ClassVar[type[nn.RNNBase]]
     dense_call: ClassVar[Callable[..., tuple[Tensor, ...]]]
@@ -94,16 +94,21 @@ class SparseTorchRecurrent(RecurrentDynamics):
             *(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional),
             **options,
         )
-        if proj_size and self.mode != "LSTM":
+        if proj_size and self.projected_cell is None:
             raise ValueError(f"proj_size must be 0 in a stack other than an LSTM, got {proj_size}")
         if proj_size < 0 or proj_size >= hidden_size:
             raise ValueError(f"proj_size must be in [0, hidden_size), got {proj_size}")
+        if proj_size and self.projected_cell is not None:
+            self.cell = self.projected_cell
         self.proj_size = proj_size
         self._layers = [
             [
                 LayerNames(
                     weight_ih=f"weight_ih_l{layer}{suffix}",
-                    weight_hh=(f"weight_hh_l{layer}{suffix}",),
+                    weight_hh=tuple(
+                        f"{kind}_l{layer}{suffix}"
+                        for kind in ("weight_hh", *(("weight_hr",) if proj_size else ()))
+                    ),
                     bias_ih=f"bias_ih_l{layer}{suffix}" if bias else None,
                     bias_hh=(f"bias_hh_l{layer}{suffix}",) if bias else (),
                     reverse=bool(suffix),
@@ -122,8 +127,7 @@ class SparseTorchRecurrent(RecurrentDynamics):
                 }
                 if names.bias_ih:
                     shapes |= dict.fromkeys((names.bias_ih, *names.bias_hh), (rows,))
-                if proj_size:
-                    shapes[self._projection(names)] = (proj_size, hidden_size)
+                shapes |= dict.fromkeys(names.weight_hh[1:], (proj_size, hidden_size))
                 for name, shape in shapes.items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name, parameter)
@@ -131,10 +135,6 @@ class SparseTorchRecurrent(RecurrentDynamics):
         self.maskable = tuple(name for name in self._flat_weights_names if "weight" in name)
         self.reset_parameters()
         self._init_masks(options.get("density", 1.0))
-
-    @staticmethod
-    def _projection(names: LayerNames) -> str:
-        return names.weight_hh[0].replace("weight_hh", "weight_hr")
 
     def reset_parameters(self) -> None:
         """Draws every parameter uniformly from ±1/√H, as `torch.nn` does."""
@@ -151,7 +151,7 @@ class SparseTorchRecurrent(RecurrentDynamics):
                 names.weight_ih,
                 names.weight_hh[0],
                 *([names.bias_ih, *names.bias_hh] if names.bias_ih else []),
-                *([self._projection(names)] if self.proj_size else []),
+                *names.weight_hh[1:],
             ]
             for directions in self._layers
             for names in directions
@@ -179,27 +179,18 @@ class SparseTorchRecurrent(RecurrentDynamics):
     def _state_sizes(self) -> list[int]:
         return [self.proj_size or self.hidden_size, *super()._state_sizes()[1:]]
 
-    def _check_dynamics(self) -> None:
-        super()._check_dynamics()
-        if self.proj_size:
-            raise ValueError(
-                f"proj_size must be 0, as torch's kernel has no tangents, got {self.proj_size}"
-            )
-
     def _runs_dense(self, batch: int, gradients: bool | None = None) -> bool:
         """Whether torch's own kernel runs the stack, with zeros where masked.
 
-        It alone projects, and is faster where little is masked. Compilers and `torch.vmap` reject
-        it.
+        It is faster where little is masked, unless it projects: then torch's has no fast kernel on
+        the CPU. Compilers and `torch.vmap` reject it.
         """
         bent = any(self.zoneout) or (self.training and self.state_dropout > 0)
-        if self.proj_size:
-            if bent:
-                raise ValueError("proj_size must be 0 for zoneout and state_dropout")
-            return True
         if bent or is_transformed() or torch.compiler.is_compiling():
             return False
-        return self._dense or dense_is_faster(
+        if self._dense or self.proj_size:
+            return self._dense
+        return dense_is_faster(
             self._density, batch, torch.is_grad_enabled() if gradients is None else gradients
         )
 
@@ -237,8 +228,6 @@ class SparseTorchRecurrent(RecurrentDynamics):
             return super()._kernel(name)
         if self._dense:
             return dense
-        if self.proj_size:
-            return f"{dense} with zeros where masked, as it projects"
         alone = "" if self._runs_dense(MANY, gradients=False) else "without gradients and "
         sparse = super()._kernel(name)
         return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences"

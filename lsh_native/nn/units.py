@@ -11,33 +11,45 @@ from torch import Tensor
 if TYPE_CHECKING:
     from lsh_native.nn.recurrent import LayerNames
 
-__all__ = ["needed_units"]
+__all__ = ["needed"]
 
 
-def needed_units(
-    layers: Sequence[Sequence[LayerNames]], masks: Mapping[str, Tensor], read: Tensor
-) -> list[list[Tensor]]:
-    """Which units are read by the output, or by a needed unit of their layer or the one above.
+def needed(
+    layers: Sequence[Sequence[LayerNames]],
+    masks: Mapping[str, Tensor],
+    read: Tensor,
+    projects: bool,
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """Which outputs and units are read, or have an effect on one that is, in whatever layer.
 
     Args:
         layers: names of the weights, for the directions of each layer, from the bottom up.
         masks: bool, of each weight by name.
         read: bool, as wide as the output; true where it is read.
+        projects: whether the outputs of a layer are projected from its units, or are its units.
 
     Returns:
-        For each direction of each layer, bool (H,).
+        For each direction of each layer, bool (O,) and (H,), the same where nothing projects.
     """
-    needed: list[list[Tensor]] = []
+    found: list[list[tuple[Tensor, Tensor]]] = []
     for directions in reversed(layers):
         here, inputs = [], []
-        for names, wanted in zip(directions, read.chunk(len(directions)), strict=True):
-            H = len(wanted)
-            feeds = torch.stack([masks[n].view(-1, H, H).any(0) for n in names.weight_hh]).any(0)
-            while not torch.equal(more := wanted | feeds[wanted].any(0), wanted):
-                wanted = more
-            here.append(wanted)
+        for names, outputs in zip(directions, read.chunk(len(directions)), strict=True):
+            recurrent, projection = names.weight_hh, None
+            if projects:
+                recurrent, projection = names.weight_hh[:1], masks[names.weight_hh[1]]
+            O = len(outputs)  # noqa: E741
+            H = O if projection is None else projection.shape[1]
+            feeds = torch.stack([masks[name].view(-1, H, O).any(0) for name in recurrent]).any(0)
+            while True:
+                units = outputs if projection is None else projection[outputs].any(0)
+                more = outputs | feeds[units].any(0)
+                if torch.equal(more, outputs):
+                    break
+                outputs = more
+            here.append((outputs, units))
             incoming = masks[names.weight_ih]
-            inputs.append(incoming.view(-1, H, incoming.shape[1])[:, wanted].any(0).any(0))
-        needed.insert(0, here)
+            inputs.append(incoming.view(-1, H, incoming.shape[1])[:, units].any(0).any(0))
+        found.insert(0, here)
         read = torch.stack(inputs).any(0)
-    return needed
+    return found

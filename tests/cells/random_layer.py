@@ -30,7 +30,8 @@ class RandomLayer:
         bent: which of `batch_sizes`, `hold` and `state_scale` there are.
         cell: the cell.
         D: micro-steps of a time step. The weights and masks of those after the first are called
-            `weight_hh1` and `mask_hh1`, `weight_hh2` and so on.
+            `weight_hh1` and `mask_hh1`, `weight_hh2` and so on; so are those of a projection.
+        O: outputs of a cell that projects; about half of H by default.
         operands: the numbers and masks, by name; `layer[name]` for short.
     """
 
@@ -47,6 +48,7 @@ class RandomLayer:
     bent: tuple[str, ...] = ()
     cell: Cell = LSTM
     D: int = 1
+    O: int = 0  # noqa: E741
     operands: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,23 +58,26 @@ class RandomLayer:
             return (scale * torch.randn(shape, generator=generator)).to(self.dtype)
 
         G, S = len(self.cell.gates), len(self.cell.states)
+        if self.cell.projects:
+            self.D, self.O = 1, self.O or (self.H + 1) // 2
+        else:
+            self.O = self.H
         operands = {
             "input": draw(self.T, self.B, self.I),
             "state": draw(S, self.B, self.H),
             "bias_ih": draw(G * self.H),
             "bias_hh": draw(self.D, G * self.H),
-            "grad_output": draw(self.T, self.B, self.H),
+            "grad_output": draw(self.T, self.B, self.O),
             "grad_final": draw(S, self.B, self.H),
         }
         for which in self.matrices:
-            columns, density = (
-                (self.I, self.density[0]) if which == "ih" else (self.H, self.density[1])
-            )
-            mask = torch.rand(G * self.H, columns, generator=generator) < density
+            rows, columns = self.shape(which)
+            density = self.density[which != "ih"]
+            mask = torch.rand(rows, columns, generator=generator) < density
             # weights that keep pre-activations of order 1, where gates are far from saturation
             scale = (1 + int(mask.sum()) / len(mask)) ** -0.5
             operands |= {
-                f"weight_{which}": draw(G * self.H, columns, scale=scale),
+                f"weight_{which}": draw(rows, columns, scale=scale),
                 f"mask_{which}": mask,
             }
         operands |= {
@@ -90,7 +95,13 @@ class RandomLayer:
     @property
     def matrices(self) -> list[str]:
         """The input weight, `ih`, and the recurrent weights, `hh`, `hh1` and so on."""
-        return ["ih", "hh", *(f"hh{d}" for d in range(1, self.D))]
+        return ["ih", "hh", *(f"hh{d}" for d in range(1, self.D + self.cell.projects))]
+
+    def shape(self, which: str) -> tuple[int, int]:
+        """Rows and columns of a weight."""
+        if self.cell.projects and which == "hh1":
+            return self.O, self.H
+        return len(self.cell.gates) * self.H, self.I if which == "ih" else self.O
 
     @property
     def bends(self) -> dict[str, Tensor]:
@@ -104,7 +115,10 @@ class RandomLayer:
     def weight(self, which: str) -> Tensor:
         """The weight as the kernel is given it: dense with rubbish where masked, or packed."""
         weight, mask = self[f"weight_{which}"], self[f"mask_{which}"]
-        return weight[mask] if self.packed else weight.masked_fill(~mask, torch.nan)
+        return weight[mask] if self._packs(which) else weight.masked_fill(~mask, torch.nan)
+
+    def _packs(self, which: str) -> bool:
+        return self.packed and not (self.cell.projects and which == "hh1")  # which is dense
 
     def weights(self, *, gradient: bool = False) -> LayerWeights:
         def leaf(tensor: Tensor) -> Tensor:
@@ -148,7 +162,7 @@ class RandomLayer:
     def as_stored(self, gradient: Tensor, which: str) -> Tensor:
         """A dense gradient as the operator returns it for this layer's weight."""
         mask = self[f"mask_{which}"]
-        return gradient[mask] if self.packed else gradient * mask
+        return gradient[mask] if self._packs(which) else gradient * mask
 
 
 def gradients(layer: RandomLayer, *, dense_gradient: bool = False) -> dict[str, Tensor]:

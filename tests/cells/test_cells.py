@@ -6,19 +6,33 @@ import pytest
 import torch
 from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 
-from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell, tangent, tangent_definition
+from lsh_native.cells import (
+    ELMAN,
+    FREE_RHN,
+    GRU,
+    LSTM,
+    PROJECTED_LSTM,
+    RHN,
+    Cell,
+    tangent,
+    tangent_definition,
+)
 
 # torch's forward mode, which the definition of a tangent is written with, scripts its own rules.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
-CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
+CELLS = [ELMAN, GRU, LSTM, PROJECTED_LSTM, RHN, FREE_RHN]
 BENDS = ("batch_sizes", "hold", "state_scale")
 SIZES = [(2, 1, 1, 1), (3, 11, 5, 7), (35, 5, 3, 10), (5, 67, 4, 3)]
 
+DEPTHS = [(cell, depth) for cell in CELLS for depth in ((1,) if cell.projects else (1, 2, 5))]
+
 cells = pytest.mark.parametrize("cell", CELLS, ids=[cell.name for cell in CELLS])
-depths = pytest.mark.parametrize("depth", [1, 2, 5])
+depths = pytest.mark.parametrize(
+    ("cell", "depth"), DEPTHS, ids=[f"{cell.name}-{depth}" for cell, depth in DEPTHS]
+)
 sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
 bends = pytest.mark.parametrize("bent", [(), BENDS], ids=["plain", "bent"])
 
@@ -44,7 +58,6 @@ def test_activations_and_names_are_as_many_as_declared(cell: Cell) -> None:
     assert len({*cell.gates}) == G
 
 
-@cells
 @depths
 @sizes
 @bends
@@ -70,7 +83,6 @@ def test_values_and_gradients(
         assert_near(found[name], expected[name], tolerance(dtype), name)
 
 
-@cells
 @depths
 @bends
 def test_tangents(
@@ -96,7 +108,6 @@ def test_tangents(
     assert torch.equal(rest, tangent(cell, state, trajectory, weights)[1])
 
 
-@cells
 @depths
 @bends
 def test_backward_is_the_transpose_of_tangent(
@@ -115,7 +126,6 @@ def test_backward_is_the_transpose_of_tangent(
     assert_near(there, back, tolerance(torch.float64), "<u, J v> against <Jᵀ u, v>")
 
 
-@cells
 @depths
 def test_every_number_of_threads_gives_the_same_bits(cell: Cell, depth: int) -> None:
     layer = layer_of(cell, depth, (3, 37, 19, 64), BENDS, density=(0.6, 0.7))

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, PROJECTED_LSTM, RHN, Cell
 
-CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
+CELLS = [ELMAN, GRU, LSTM, PROJECTED_LSTM, RHN, FREE_RHN]
 BENDS = ("batch_sizes", "hold", "state_scale")
 KINDS = ("forward", "backward", "tangent")
 

@@ -9,9 +9,9 @@ from random_layer import RandomLayer, assert_near
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, RHN, Cell, run
+from lsh_native.cells import ELMAN, FREE_RHN, GRU, LSTM, PROJECTED_LSTM, RHN, Cell, run
 
-CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
+CELLS = [ELMAN, GRU, LSTM, PROJECTED_LSTM, RHN, FREE_RHN]
 BENDS = ("batch_sizes", "hold", "state_scale")
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
@@ -49,9 +49,15 @@ def called(
 @cells
 @bends
 @pytest.mark.parametrize("packed", [False, True], ids=["dense-form", "packed-form"])
-def test_first_and_second_derivatives(cell: Cell, bent: tuple[str, ...], packed: bool) -> None:
+def test_first_and_second_derivatives(
+    cell: Cell, bent: tuple[str, ...], packed: bool, device: torch.device
+) -> None:
     layer = RandomLayer(
-        T=2, B=2, I=2, H=2, D=1 + (cell is RHN), cell=cell, bent=bent, packed=packed
+        **{"T": 2, "B": 2, "I": 2, "H": 2, "D": 1 + (cell is RHN)},
+        cell=cell,
+        bent=bent,
+        packed=packed,
+        device=device,
     )
     assert torch.autograd.gradcheck(called(layer), operands(layer))
     assert torch.autograd.gradgradcheck(called(layer), operands(layer))

@@ -18,9 +18,10 @@ from lsh_native.sparsity.packed import PackedWeights
 # torch's compiler and its forward mode script their own rules when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 
-T, B, I, H = 5, 3, 4, 6  # noqa: E741
+T, B, I, H, P = 5, 3, 4, 6, 4  # noqa: E741
 KINDS: dict[str, Callable[..., Any]] = {
     "LSTM": SparseLSTM,
+    "projected LSTM": lambda i, h, **options: SparseLSTM(i, h, proj_size=P, **options),
     "GRU": SparseGRU,
     "RNN": SparseRNN,
     "RHN": lambda i, h, **options: SparseRHN(i, h, 3, **options),
@@ -41,7 +42,8 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 
 def states(module: Any, seed: int = 5, lead: tuple[int, ...] = ()) -> Any:
     drawn = [
-        draw(*lead, module.num_layers, B, H, seed=seed + i) for i in range(len(module.cell.states))
+        draw(*lead, module.num_layers, B, width, seed=seed + i)
+        for i, width in enumerate(module._state_sizes())
     ]
     return tuple(drawn) if len(drawn) > 1 else drawn[0]
 
@@ -59,7 +61,7 @@ def definition(module: Any, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
     """The stack in plain torch, in evaluation."""
     finals = []
     for layer, [names] in enumerate(module._layers):
-        initial = torch.stack([s[layer] for s in (hx if isinstance(hx, tuple) else (hx,))])
+        initial = module._joined([s[layer] for s in (hx if isinstance(hx, tuple) else (hx,))])
         biases = [module.get_parameter(name) for name in names.bias_hh]
         x, final = run_definition(
             module.cell,
@@ -71,7 +73,7 @@ def definition(module: Any, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
             torch.stack(biases),
         )
         finals.append(final)
-    ends = torch.stack(finals, dim=1)
+    ends = module._by_state(finals)
     return x, (tuple(ends) if len(ends) > 1 else ends[0])
 
 
@@ -206,15 +208,6 @@ def test_forward_mode_is_refused_or_right(kind: str, density: float, way: str) -
         torch.testing.assert_close(found, expected)
 
 
-def test_a_projection_has_no_tangents() -> None:
-    module = build("LSTM", proj_size=2)
-    for call in (module.tangent, module.tangent_maps, lambda x: module.lstm_layers()):
-        with pytest.raises(ValueError, match="proj_size must be 0, as torch's kernel has no tan"):
-            call(draw(T, B, I))
-    with pytest.raises(RuntimeError, match=r"Batching rule not implemented for aten::lstm"):
-        vmap(module)(draw(2, T, B, I))
-
-
 def test_a_tangent_runs_one_way_in_time() -> None:
     module = build("GRU", bidirectional=True)
     with pytest.raises(ValueError, match="bidirectional must be False"):
@@ -255,7 +248,7 @@ def test_weight_dropout_drops_connections_with_an_exact_gradient(kind: str, dens
 
 
 def zeros(module: Any, batch: int = B) -> Any:
-    hx = [torch.zeros(module.num_layers, batch, H).double() for _ in module.cell.states]
+    hx = [torch.zeros(module.num_layers, batch, n).double() for n in module._state_sizes()]
     return tuple(hx) if len(hx) > 1 else hx[0]
 
 
@@ -266,7 +259,7 @@ def test_input_and_output_dropout_are_locked_over_time(kind: str, density: float
     output, _ = module(draw(T, B, I))
     dropped = output == 0
     assert torch.equal(dropped, dropped[:1].expand_as(dropped))
-    assert 0 < dropped[0].sum() < B * H
+    assert 0 < dropped[0].sum() < dropped[0].numel()
     module.output_dropout = 0.0
     torch.manual_seed(4)
     found, _ = module(draw(T, B, I))
@@ -286,13 +279,12 @@ def test_zoneout(kind: str, density: float) -> None:
     held = (output == before).double().mean()
     assert 0.2 < held < 0.8
     module.eval()
-    state = torch.stack([s[0] for s in (hx if isinstance(hx, tuple) else (hx,))])
+    state = flat(hx)
     one = build(kind, density, num_layers=1).eval()
     for t in range(T):  # in evaluation, half of the way at each step
-        given = tuple(s.unsqueeze(0) for s in state) if len(state) > 1 else state[:1]
-        _, moved = one(x[t : t + 1], given)
-        state = (state + torch.stack([s[0] for s in flat(moved)])) / 2
-    assert_equal([s[0] for s in flat(module(x, hx)[1])], list(state))
+        _, moved = one(x[t : t + 1], tuple(state) if len(state) > 1 else state[0])
+        state = [(a + b) / 2 for a, b in zip(state, flat(moved), strict=True)]
+    assert_equal(module(x, hx)[1], state)
     module.zoneout = (1.0,) * len(module.zoneout)
     assert_equal(module(x, hx)[1], hx)
 
@@ -312,7 +304,9 @@ def test_a_full_pattern_is_made_once_and_gives_way_to_masks() -> None:
 
 
 def test_what_explain_says_of_a_projection() -> None:
-    assert "torch's dense LSTM with zeros where masked" in build("LSTM", proj_size=2).explain()
+    lines = build("projected LSTM").explain().splitlines()
+    assert [line.split(":")[0] for line in lines[2:6:3]] == ["weight_hr_l0", "weight_hr_l1"]
+    assert all("sparse kernel" in line for line in lines if line.startswith("weight"))
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
@@ -400,8 +394,8 @@ def test_what_torch_cannot_say_stays_here() -> None:
     for option in ("weight_dropout", "state_dropout", "zoneout", "output_dropout"):
         with pytest.raises(ValueError, match="to become a dense one"):
             build("LSTM", **{option: 0.5}).to_dense()
-    with pytest.raises(ValueError, match="proj_size must be 0 for zoneout"):
-        build("LSTM", proj_size=2, zoneout=0.5)(draw(T, B, I))
+    with pytest.raises(ValueError, match="proj_size must be 0 for a stack of four tensors"):
+        build("projected LSTM").lstm_layers()
 
 
 @kinds

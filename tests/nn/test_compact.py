@@ -19,10 +19,11 @@ from lsh_native.nn import (
     compact,
 )
 
-T, B, I, H = 5, 3, 4, 8  # noqa: E741
+T, B, I, H, O = 5, 3, 4, 8, 5  # noqa: E741
 KINDS: dict[str, Callable[..., Any]] = {
     "LSTM": SparseLSTM,
     "GRU": SparseGRU,
+    "projected LSTM": lambda i, h, **options: SparseLSTM(i, h, proj_size=O, **options),
     "RNN": SparseRNN,
     "RHN": lambda i, h, **options: SparseRHN(i, h, 2, **options),
 }
@@ -51,13 +52,13 @@ def flat(result: Any) -> list[Tensor]:
 
 def state_for(stack: Any) -> Any:
     count = stack.num_layers * (2 if stack.bidirectional else 1)
-    states = [draw(count, B, H, seed=7 + i) for i in range(len(stack.cell.states))]
+    states = [draw(count, B, n, seed=7 + i) for i, n in enumerate(stack._state_sizes())]
     return tuple(states) if len(states) > 1 else states[0]
 
 
 def some(stack: Any) -> Tensor:
     """A quarter of the outputs."""
-    return torch.arange(H * (2 if stack.bidirectional else 1)) % 4 == 1
+    return torch.arange(stack._state_sizes()[0] * (2 if stack.bidirectional else 1)) % 4 == 1
 
 
 def assert_same(small: Any, stack: Any, read: Tensor) -> None:
@@ -65,9 +66,11 @@ def assert_same(small: Any, stack: Any, read: Tensor) -> None:
     x, hx = draw(T, B, I), state_for(stack)
     found, expected = small(x, hx), stack(x, hx)
     torch.testing.assert_close(found[0][..., read], expected[0][..., read])
-    needed = torch.stack([unit for layer in stack.needed_units(read) for unit in layer])
-    for a, b in zip(flat(found[1]), flat(expected[1]), strict=True):
+    parts = [part for layer in stack._needed(read) for part in layer]
+    kept = [torch.stack(kind) for kind in zip(*parts, strict=True)]  # outputs, units
+    for i, (a, b) in enumerate(zip(flat(found[1]), flat(expected[1]), strict=True)):
         assert a.shape == b.shape
+        needed = kept[min(i, 1)]
         torch.testing.assert_close(a * needed[:, None], b * needed[:, None])
 
 
@@ -180,5 +183,3 @@ def test_errors() -> None:
         compact(stack, torch.ones(H))
     with pytest.raises(ValueError, match=r"read must have shape \(8,\), got \(7,\)"):
         compact(stack, torch.ones(7, dtype=torch.bool))
-    with pytest.raises(ValueError, match="must not project"):
-        compact(build("LSTM", 0.1, proj_size=2))

@@ -13,6 +13,7 @@ from lsh_native.sparsity.pattern import pack_pattern
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: SparseLSTM(40, 37, num_layers=2, density=0.2),
+    "projected-lstm": lambda: SparseLSTM(40, 37, proj_size=12, density=0.2),
     "gru": lambda: SparseGRU(40, 37, density=0.2),
     "rnn": lambda: SparseRNN(40, 37, density=0.2, bias=False),
     "rhn": lambda: SparseRHN(40, 37, depth=3, density=0.2),

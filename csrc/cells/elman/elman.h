@@ -13,6 +13,7 @@ namespace LSH_LEVEL {
 struct Elman {
   static constexpr int kGates = 1, kStates = 1, kActivations = 1;
   static constexpr bool kSeparateInput = false;
+  static constexpr bool kProjects = false;
 
   template <class V>
   LSH_INLINE void forward(const V (&recurrent)[1], const V (&input)[1], const V (&)[1], V (&activation)[1],

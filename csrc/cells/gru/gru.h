@@ -15,6 +15,7 @@ namespace LSH_LEVEL {
 struct Gru {
   static constexpr int kGates = 3, kStates = 1, kActivations = 4;
   static constexpr bool kSeparateInput = true;
+  static constexpr bool kProjects = false;
 
   template <class V>
   LSH_INLINE void forward(const V (&recurrent)[3], const V (&input)[3], const V (&state)[1], V (&activation)[4],

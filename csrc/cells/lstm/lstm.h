@@ -3,7 +3,10 @@
 //   i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)     a = W x + R h + b
 //   c' = f c + i g     h' = o tanh(c')
 //
-// Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+// Projected, a = W x + R_0 h + b and h' = R_1 (o tanh(c')).
+//
+// Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000 and the projection of Sak et al.
+// 2014.
 #pragma once
 
 #include "cells/cell.h"
@@ -14,6 +17,7 @@ namespace LSH_LEVEL {
 struct Lstm {
   static constexpr int kGates = 4, kStates = 2, kActivations = 4;
   static constexpr bool kSeparateInput = false;
+  static constexpr bool kProjects = false;
 
   template <class V>
   LSH_INLINE void forward(const V (&recurrent)[4], const V (&input)[4], const V (&state)[2], V (&activation)[4],
@@ -57,6 +61,15 @@ struct Lstm {
     d_recurrent[3] = o * (1 - o) * tanh_c * d_next[0];
     d_state[0] = V{};
     d_state[1] = f * d_c;
+  }
+};
+
+struct ProjectedLstm : Lstm {
+  static constexpr bool kProjects = true;
+
+  template <class V>
+  LSH_INLINE V hidden(const V (&activation)[4], const V (&state)[2]) {
+    return activation[3] * tanh(activation[1] * state[1] + activation[0] * activation[2]);
   }
 };
 

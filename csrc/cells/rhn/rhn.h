@@ -15,6 +15,7 @@ template <bool kCoupled>
 struct Rhn {
   static constexpr int kGates = kCoupled ? 2 : 3, kStates = 1, kActivations = kGates;
   static constexpr bool kSeparateInput = false;
+  static constexpr bool kProjects = false;
 
   template <class V>
   LSH_INLINE V carry(const V (&activation)[kActivations]) {
