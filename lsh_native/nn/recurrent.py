@@ -228,7 +228,7 @@ class SparseRecurrent(SparseModule):
         )
 
     def _kernel_weight(self, name: str) -> Tensor:
-        weight = self._weight(name)
+        weight = self.operand(name)
         return weight.to(kernel_dtype(weight.dtype))
 
     def _recurrent(self, names: LayerNames, training: bool) -> list[Tensor]:

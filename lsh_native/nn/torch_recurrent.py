@@ -203,6 +203,11 @@ class SparseTorchRecurrent(RecurrentDynamics):
             self._density, batch, torch.is_grad_enabled() if gradients is None else gradients
         )
 
+    def live_pattern(self, name: str) -> Tensor | None:
+        """See `SparseModule`; None too where torch's kernel may run."""
+        may_be_dense = bool(self.proj_size) or self._density >= DENSE_FROM
+        return None if may_be_dense else super().live_pattern(name)
+
     def _run_layers(
         self, x: Tensor, state: list[Tensor], sizes: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
