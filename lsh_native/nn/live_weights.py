@@ -8,7 +8,6 @@ optimizers then take N numbers, and the weight gets its new values in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import ContextVar, Token
 from typing import Any, Self
 
@@ -39,13 +38,14 @@ class LiveValues:
         leaf: (N,), in the pattern's row order; the same parameter when masks change, and N.
     """
 
-    def __init__(self, weight: nn.Parameter, pattern: Tensor) -> None:
+    def __init__(self, weight: nn.Parameter, pattern: Tensor, entered: int) -> None:
         self.weight = weight
         self.leaf = nn.Parameter(weight.new_empty(0), weight.requires_grad)
-        self._read(pattern)
+        self._read(pattern, entered)
 
     @torch.no_grad()
-    def _read(self, pattern: Tensor) -> None:
+    def _read(self, pattern: Tensor, entered: int) -> None:
+        self._entered = entered
         self.pattern = pattern
         self.leaf.data = read_live(self.weight.detach(), pattern)
         self.leaf.grad = None
@@ -57,31 +57,37 @@ class LiveValues:
         """Whether neither the weight nor its pattern was changed by others."""
         return self._values == _state(self.weight) and _state(self.pattern) in self._patterns
 
-    def refresh_(self, pattern: Tensor, *, fixed: bool = False) -> None:
+    def refresh_(self, pattern: Tensor, entered: int, *, fixed: bool = False) -> None:
         """Reads the values again if the weight or its pattern were changed.
 
         Args:
             pattern: of the weight, as a module has it now.
-            fixed: whether another pattern than before is refused.
+            entered: how often `LiveWeights` was entered; masks may change in between.
+            fixed: whether masks may not change at all.
 
         Raises:
-            RuntimeError: the pattern is another one, and `fixed`; or two modules share the weight
-                and not the mask.
+            RuntimeError: the connections are others, and may not be.
         """
         same_values = self._values == _state(self.weight)
         if same_values and _state(pattern) in self._patterns:
+            self._entered = entered
             return
-        if _state(self.pattern) not in self._patterns or pattern is self.pattern:
-            if fixed and _state(pattern) not in self._patterns:
-                raise RuntimeError(
-                    "masks must stay as they are while an optimizer holds live values: make both "
-                    "anew after a change"
-                )
-            self._read(pattern)
-        elif _same_connections(pattern, self.pattern):
+        unchanged = _state(self.pattern) in self._patterns
+        if same_values and unchanged and _same_connections(pattern, self.pattern):
             self._patterns.add(_state(pattern))
-        else:
-            raise RuntimeError("a weight that two modules share must have one mask, got two")
+            return
+        other_masks = _state(pattern) not in self._patterns
+        if other_masks and fixed:
+            raise RuntimeError(
+                "masks must stay as they are while an optimizer holds live values: make both anew "
+                "after a change"
+            )
+        if other_masks and entered == self._entered:
+            raise RuntimeError(
+                "masks must stay as they are within LiveWeights, and a weight that two modules "
+                "share must have one mask"
+            )
+        self._read(pattern, entered)
 
     def write_(self) -> None:
         """Writes the values into the weight.
@@ -105,7 +111,7 @@ class LiveWeights:
 
     A leaf is made for a masked weight on the CPU, in float32 or float64, when a sparse module first
     reads it, or by `parameters`. The weight keeps its name and shape, and holds what it held until
-    `write_`; its own `grad` stays None. Whoever changes it otherwise is noticed at the next call, by
+    `write_`; its own `grad` stays None. A change of it by others is noticed at the next call, by
     torch's version counters: its values are then read again. A module whose `gradient` is "dense"
     reads its weight as ever, and so does whatever is without gradients, compiled, or under
     `torch.func`.
@@ -126,9 +132,11 @@ class LiveWeights:
         self._parts = WeakTensorKeyDictionary()
         self._tokens: list[Token[LiveWeights | None]] = []
         self._held = False
+        self._entered = 0
 
     def __enter__(self) -> Self:
         """Begins to hand out leaves."""
+        self._entered += 1
         self._tokens.append(_entered.set(self))
         return self
 
@@ -149,9 +157,13 @@ class LiveWeights:
                 own.setdefault(weight, []).append((module, name))
         found = []
         for weight, places in own.items():
-            reads = [getattr(module, "live_pattern", lambda _: None)(name) for module, name in places]
-            patterns = [pattern for pattern in reads if pattern is not None]
-            if len(patterns) < len(reads) or not _takes(weight):
+            patterns = [
+                pattern
+                for module, name in places
+                if hasattr(module, "live_pattern")
+                and (pattern := module.live_pattern(name)) is not None
+            ]
+            if len(patterns) < len(places) or not _takes(weight):
                 found.append(weight)
                 continue
             for pattern in patterns:
@@ -159,6 +171,11 @@ class LiveWeights:
             found.append(found_part.leaf)
         self._held = True
         return found
+
+    def trained(self, weight: Tensor) -> Tensor:
+        """Where a weight's gradient is: its leaf, or the weight itself."""
+        part = self.get(weight)
+        return weight if part is None or part.leaf.grad is None else part.leaf
 
     def get(self, weight: Tensor) -> LiveValues | None:
         """The values of a weight, where a module has read them."""
@@ -173,8 +190,8 @@ class LiveWeights:
     def _part(self, weight: nn.Parameter, pattern: Tensor) -> LiveValues:
         part = self.get(weight)
         if part is None:
-            part = self._parts[weight] = LiveValues(weight, pattern)
-        part.refresh_(pattern, fixed=self._held)
+            part = self._parts[weight] = LiveValues(weight, pattern, self._entered)
+        part.refresh_(pattern, self._entered, fixed=self._held)
         return part
 
     def _leaf(self, weight: Tensor, pattern: Tensor, dense_gradient: bool) -> Tensor:
