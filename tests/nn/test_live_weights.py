@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lsh_native.models import AWDLSTM, RHN, Model, StackedLSTM
 from lsh_native.nn import LanguageModel, LiveWeights, SparseLinear, mean_loss
 from lsh_native.sparsity.mask import draw_mask
+from lsh_native.sparsity.zero_dead import zero_dead_
 from lsh_native.training import AveragedSGD
 
 V, T, B = 31, 5, 3
@@ -49,6 +50,14 @@ def draw_masks(model: LanguageModel, seed: int) -> None:
         module.set_masks({name: drawn[own[name]] for name in module.maskable})
 
 
+def clear_dead(model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
+    """What a topology does after a step."""
+    weights = dict(model.named_parameters())
+    for name, mask in model.masks().items():
+        weight = weights[name]
+        zero_dead_([weight, *optimizer.state.get(weight, {}).values()], mask)
+
+
 def loss_of(model: LanguageModel, limit: int = 2**22) -> Tensor:
     tokens, target = torch.randint(V, (2, T, B), generator=torch.Generator().manual_seed(3))
     hidden = model.encode(tokens).hidden.flatten(0, 1)
@@ -81,6 +90,7 @@ def test_steps_are_those_of_dense_weights(record: Model, limit: int) -> None:
 @pytest.mark.parametrize("averaging", [False, True])
 def test_averaged_sgd_follows_masks_and_foreign_changes(averaging: bool) -> None:
     model, live = draw_model(RECORDS[1]), LiveWeights()
+    clear_dead(model, torch.optim.SGD(model.parameters()))
     dense = copy.deepcopy(model)
     models = model, dense
     optimizers = [
@@ -98,10 +108,12 @@ def test_averaged_sgd_follows_masks_and_foreign_changes(averaging: bool) -> None
         for one in models:
             if step == 2:  # another mask, as a topology sets it
                 draw_masks(one, seed=7)
-        if step == 2:
-            continue
-        for optimizer in optimizers:
-            optimizer.step()
+        if step != 2:
+            for optimizer in optimizers:
+                optimizer.step()
+        for one, optimizer in zip(models, optimizers, strict=True):
+            if one is dense or step == 2:  # else nothing was moved there
+                clear_dead(one, optimizer)
         with torch.no_grad():
             for one in models:
                 if step == 3:
