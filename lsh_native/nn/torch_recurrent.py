@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lsh_native.cells import Cell
+from lsh_native.nn.crossover import MANY, crossover
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.options import Options
 from lsh_native.nn.recurrent import LayerNames
@@ -20,26 +21,6 @@ from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
-
-DENSE_FROM = 0.45
-"""The density from which training with torch's kernel and zeros beats the sparse ones."""
-
-DENSE_FORWARD_FROM = 0.6
-"""The density from which a forward pass without gradients does."""
-
-MANY = 8
-"""The number of sequences from which it does; fewer leave it to wait for dense weights."""
-
-
-def dense_is_faster(density: float, batch: int, gradients: bool) -> bool:
-    """Whether torch's kernel, on weights with zeros, beats the sparse ones.
-
-    Args:
-        density: share of the weights' entries that is connected.
-        batch: sequences at a time.
-        gradients: whether a backward pass follows.
-    """
-    return batch >= MANY and density >= (DENSE_FROM if gradients else DENSE_FORWARD_FROM)
 
 
 class SparseTorchRecurrent(RecurrentDynamics):
@@ -199,13 +180,13 @@ class SparseTorchRecurrent(RecurrentDynamics):
             return True
         if bent or is_transformed() or torch.compiler.is_compiling():
             return False
-        return self._dense or dense_is_faster(
-            self._density, batch, torch.is_grad_enabled() if gradients is None else gradients
-        )
+        if gradients is None:
+            gradients = torch.is_grad_enabled()
+        return self._dense or crossover().dense_is_faster(self._density, batch, gradients)
 
     def live_pattern(self, name: str) -> Tensor | None:
         """See `SparseModule`; None too where torch's kernel may run."""
-        may_be_dense = bool(self.proj_size) or self._density >= DENSE_FROM
+        may_be_dense = self.proj_size or crossover().dense_is_faster(self._density, MANY, True)
         return None if may_be_dense else super().live_pattern(name)
 
     def _run_layers(
@@ -238,15 +219,18 @@ class SparseTorchRecurrent(RecurrentDynamics):
 
     def _kernel(self, name: str) -> str:
         dense = f"torch's dense {self.dense_kind.__name__}"
-        if not self._runs_dense(MANY, gradients=True):
-            return super()._kernel(name)
+        trains, reads = (self._runs_dense(MANY, gradients=gradients) for gradients in (True, False))
         if self._dense:
-            return dense
+            return dense if trains else super()._kernel(name)
         if self.proj_size:
             return f"{dense} with zeros where masked, as it projects"
-        alone = "" if self._runs_dense(MANY, gradients=False) else "without gradients and "
-        sparse = super()._kernel(name)
-        return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences"
+        sparse, why = super()._kernel(name), f" (density {self._density:.3g}; {crossover()})"
+        if not (trains or reads):
+            return sparse + why
+        alone = (
+            "" if trains and reads else "without gradients and " if trains else "in training and "
+        )
+        return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences{why}"
 
     # -------------------------------------------------------------------------- dense and back
 
