@@ -225,9 +225,9 @@ def live_values(weight: Tensor, pattern: Tensor, *, dense_gradient: bool) -> Ten
         pattern: of the weight.
         dense_gradient: whether every entry of the weight needs a gradient.
     """
-    live = _entered.get()
-    if live is None or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling():  # first, as compilers know no context variables
         return weight
-    if torch.compiler.is_compiling() or is_transformed():
+    live = _entered.get()
+    if live is None or is_transformed() or not torch.is_grad_enabled():
         return weight
     return live._leaf(weight, pattern, dense_gradient)
