@@ -167,8 +167,8 @@ class LiveWeights:
                 found.append(weight)
                 continue
             for pattern in patterns:
-                found_part = self._part(weight, pattern)
-            found.append(found_part.leaf)
+                part = self._part(weight, pattern)
+            found.append(part.leaf)
         self._held = True
         return found
 
