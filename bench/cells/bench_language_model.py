@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.harness import Case, Goal
-from lsh_native.nn import LanguageModel
+from lsh_native.models import StackedLSTM
+from lsh_native.nn import LanguageModel, LiveWeights
 from lsh_native.sparsity.mask import draw_mask
 from lsh_native.sparsity.packed import PackedWeights
 
@@ -42,7 +43,8 @@ def cases(short: bool) -> Iterator[Case]:
 
 def _models(size: int, words: int, sparsity: float) -> tuple[LanguageModel, _Dense]:
     torch.manual_seed(0)
-    model = LanguageModel(words, size, size, 2, init_range=0.04)
+    record = StackedLSTM(embedding_size=size, hidden_size=size, init_range=0.04)
+    model = record.build(words, torch.float32)
     generator = torch.Generator().manual_seed(0)
     for part in (model.embedding, model.recurrent, model.decoder):
         masks = part.masks()
@@ -59,22 +61,30 @@ def _training(size: int, words: int, sparsity: float, goal: Goal) -> Case:
     model, dense = _models(size, words, sparsity)
     tokens, targets = torch.randint(words, (2, STEPS, BATCH))
 
-    def step(module: nn.Module) -> Callable[[], None]:
-        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    def step(module: nn.Module, parameters: list[nn.Parameter]) -> Callable[[], None]:
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
 
         def call() -> None:
             optimizer.zero_grad()
             logits, _ = module(tokens)
             cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
-            nn.utils.clip_grad_norm_(module.parameters(), 0.25)
+            nn.utils.clip_grad_norm_(parameters, 0.25)
             optimizer.step()
 
         return call
 
+    live = LiveWeights()
+    sparse_step = step(model, live.parameters(model))
+
+    def ours() -> None:
+        with live:
+            sparse_step()
+        live.write_()
+
     return Case(
         name=f"language model training step, 2 x {size}, {words} words, {sparsity:.0%} sparse",
-        ours=step(model),
-        peers={"plain torch": step(dense)},
+        ours=ours,
+        peers={"plain torch": step(dense, list(dense.parameters()))},
         shape={"H": size, "V": words, "B": BATCH, "T": STEPS, "sparsity": sparsity},
         goals={"plain torch": goal},
     )

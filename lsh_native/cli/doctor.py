@@ -9,12 +9,21 @@ import numpy
 import torch
 
 from lsh_native.native import libraries
+from lsh_native.nn.crossover import crossover, keep_crossover
+from lsh_native.nn.measure_crossover import measure_crossover
 
 __all__ = ["doctor"]
 
 
-def doctor() -> None:
-    """Prints versions, SIMD level, threads, libraries, devices, and how to get what is missing."""
+def doctor(measure: bool = False) -> None:
+    """Prints versions, SIMD level, threads, libraries, devices, and how to get what is missing.
+
+    Args:
+        measure: first measure on this machine, in a few seconds, from which density the dense
+            kernel is the faster one, and keep that for all programs of this user.
+    """
+    if measure:
+        print(f"measured, and kept in {keep_crossover(*measure_crossover())}")
     level = libraries.simd_level
     rows = {
         "lsh_native": version("lsh-native"),
@@ -24,6 +33,7 @@ def doctor() -> None:
         "processor": f"{platform.machine()}, SIMD level {level} "
         f"(this processor has {libraries.detected_simd_level})",
         "threads": str(torch.get_num_threads()),
+        "choice of kernels": str(crossover()),
         "CPU kernels": str(libraries.cpu),
         "CUDA kernels": str(libraries.cuda or f"not loaded: {libraries.cuda_missing}"),
     }

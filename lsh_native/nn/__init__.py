@@ -10,6 +10,7 @@ from lsh_native.nn.gru import SparseGRU
 from lsh_native.nn.language_model import Encoding, LanguageModel
 from lsh_native.nn.layer_tangent import LayerTangent
 from lsh_native.nn.linear import SparseLinear
+from lsh_native.nn.live_weights import LiveWeights
 from lsh_native.nn.lstm import SparseLSTM
 from lsh_native.nn.lstm_stack import LSTMStack
 from lsh_native.nn.mixture import MixtureOfSoftmaxes
@@ -27,6 +28,7 @@ __all__ = [
     "LSTMStack",
     "LanguageModel",
     "LayerTangent",
+    "LiveWeights",
     "LockedDropout",
     "MixtureOfSoftmaxes",
     "SparseEmbedding",

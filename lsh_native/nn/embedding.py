@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from lsh_native.nn.sparse_module import SparseModule, zero_forward
+from lsh_native.sparsity.rows import sparse_rows
 
 __all__ = ["SparseEmbedding"]
 
@@ -52,6 +53,12 @@ class SparseEmbedding(SparseModule):
 
     def forward(self, input: Tensor) -> Tensor:
         """Looks up integers (…), giving (…, E)."""
+        values = self.operand("weight")
+        if values.dim() == 1:
+            shape = self.num_embeddings, self.embedding_dim
+            ids = input.reshape(-1).long().contiguous()
+            flat = sparse_rows(ids, values, self._pattern("weight"), shape)
+            return flat.view(*input.shape, -1)
         rows = embedding(input, self.weight)
         if self._dense:
             return rows

@@ -139,13 +139,13 @@ class FeedbackRNN(SparseModule):
 
     def _product(self, name: str, x: Tensor) -> Tensor:
         """Maps (…, C) to (…, R)."""
-        weight = self._weight(name)
+        weight, rows = self.operand(name), len(self._weight(name))
         if name not in self._masked:
             return linear(x, weight)
         flat = x.reshape(-1, x.shape[-1])
         dense_gradient = self.gradient == "dense"
         product = sparse_linear(
-            flat, weight, self._pattern(name), None, len(weight), dense_gradient=dense_gradient
+            flat, weight, self._pattern(name), None, rows, dense_gradient=dense_gradient
         )
         return product.view(*x.shape[:-1], -1)
 

@@ -78,7 +78,7 @@ class SparseLinear(SparseModule):
         kernel = kernel_dtype(self.weight.dtype)
         output = sparse_linear(
             input.reshape(-1, self.in_features).to(kernel),
-            self.weight.to(kernel),
+            self.operand("weight").to(kernel),
             self._pattern("weight"),
             None if self.bias is None else self.bias.to(kernel),
             self.out_features,

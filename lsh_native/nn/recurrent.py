@@ -132,7 +132,8 @@ class SparseRecurrent(SparseModule):
         x = self._time_major(input)
         state = self._initial_state(x, hx, single)
         output, final = self._run_stack(x, state, None)
-        output, *final = (result.to(result_dtype(self._like())) for result in (output, *final))
+        dtype = result_dtype(self._like())
+        output, *final = (result.to(dtype) for result in (output, *final))
         if single:
             return output.squeeze(1), self._grouped([s.squeeze(1) for s in final])
         return (output.transpose(0, 1) if self.batch_first else output), self._grouped(final)
@@ -231,7 +232,7 @@ class SparseRecurrent(SparseModule):
         )
 
     def _kernel_weight(self, name: str) -> Tensor:
-        weight = self._weight(name)
+        weight = self.operand(name)
         return weight.to(kernel_dtype(weight.dtype))
 
     def _recurrent(self, names: LayerNames, training: bool) -> list[Tensor]:

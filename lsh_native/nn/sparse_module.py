@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsh_native.nn.live_weights import live_values
 from lsh_native.sparsity.form import form_of
 from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_
@@ -77,6 +78,18 @@ class SparseModule(nn.Module):
         """A weight by name; a plain tensor where one stands in for the parameter."""
         weight: Tensor = getattr(self, name)
         return weight
+
+    def operand(self, name: str) -> Tensor:
+        """What kernels read of a weight: the weight, or its live values, see `LiveWeights`."""
+        weight = self._weight(name)
+        if name not in self._masked:
+            return weight
+        dense = self.gradient == "dense"
+        return live_values(weight, self._pattern(name), dense_gradient=dense)
+
+    def live_pattern(self, name: str) -> Tensor | None:
+        """The pattern of a weight of which kernels always read connections only, else None."""
+        return self._pattern(name) if name in self._masked else None
 
     def _init_masks(self, density: float) -> None:
         """For a subclass to call when its parameters exist; draws masks below density 1."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lsh_native.nn.sparse_module import SparseModule
+
 __all__ = ["SLICE", "mean_loss", "token_losses"]
 
 SLICE = 2**22
@@ -48,7 +50,7 @@ def mean_loss(decoder: nn.Module, hidden: Tensor, target: Tensor, *, limit: int 
         if hasattr(decoder, "losses"):
             return _losses_of(decoder)(hidden, target).mean()
         return cross_entropy(decoder(hidden), target)
-    parameters = [p for p in decoder.parameters() if p.requires_grad]
+    parameters = [p for p in _read_by(decoder) if p.requires_grad]
     total: Tensor = _SlicedSum.apply(
         _losses_of(decoder), rows, parameters, target, hidden, *parameters
     )  # type: ignore[no-untyped-call]
@@ -96,6 +98,17 @@ class _SlicedSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         found = (None if saved is None else saved * grad for saved in ctx.saved_tensors)
         return None, None, None, None, *found
+
+
+def _read_by(decoder: nn.Module) -> list[Tensor]:
+    """The leaves that gradients of the decoder's output reach."""
+    found: dict[int, Tensor] = {}
+    for module in decoder.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            sparse = isinstance(module, SparseModule)
+            leaf = module.operand(name) if sparse else parameter
+            found[id(leaf)] = leaf
+    return list(found.values())
 
 
 def _losses_of(decoder: nn.Module) -> Losses:

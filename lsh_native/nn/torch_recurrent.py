@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lsh_native.cells import Cell
+from lsh_native.nn.crossover import MANY, crossover
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.options import Options
 from lsh_native.nn.recurrent import LayerNames
@@ -20,26 +21,6 @@ from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
-
-DENSE_FROM = 0.45
-"""The density from which training with torch's kernel and zeros beats the sparse ones."""
-
-DENSE_FORWARD_FROM = 0.6
-"""The density from which a forward pass without gradients does."""
-
-MANY = 8
-"""The number of sequences from which it does; fewer leave it to wait for dense weights."""
-
-
-def dense_is_faster(density: float, batch: int, gradients: bool) -> bool:
-    """Whether torch's kernel, on weights with zeros, beats the sparse ones.
-
-    Args:
-        density: share of the weights' entries that is connected.
-        batch: sequences at a time.
-        gradients: whether a backward pass follows.
-    """
-    return batch >= MANY and density >= (DENSE_FROM if gradients else DENSE_FORWARD_FROM)
 
 
 class SparseTorchRecurrent(RecurrentDynamics):
@@ -188,11 +169,16 @@ class SparseTorchRecurrent(RecurrentDynamics):
         bent = any(self.zoneout) or (self.training and self.state_dropout > 0)
         if bent or is_transformed() or torch.compiler.is_compiling():
             return False
-        if self._dense or self.proj_size:
-            return self._dense
-        return dense_is_faster(
-            self._density, batch, torch.is_grad_enabled() if gradients is None else gradients
-        )
+        if gradients is None:
+            gradients = torch.is_grad_enabled()
+        return self._dense or self._dense_is_faster(batch, gradients)
+
+    def _dense_is_faster(self, batch: int, gradients: bool) -> bool:
+        return not self.proj_size and crossover().dense_is_faster(self._density, batch, gradients)
+
+    def live_pattern(self, name: str) -> Tensor | None:
+        """See `SparseModule`; None too where torch's kernel may run."""
+        return None if self._dense_is_faster(MANY, True) else super().live_pattern(name)
 
     def _run_layers(
         self, x: Tensor, state: list[Tensor], sizes: Tensor | None
@@ -224,13 +210,18 @@ class SparseTorchRecurrent(RecurrentDynamics):
 
     def _kernel(self, name: str) -> str:
         dense = f"torch's dense {self.dense_kind.__name__}"
-        if not self._runs_dense(MANY, gradients=True):
-            return super()._kernel(name)
+        trains, reads = (self._runs_dense(MANY, gradients=gradients) for gradients in (True, False))
         if self._dense:
-            return dense
-        alone = "" if self._runs_dense(MANY, gradients=False) else "without gradients and "
-        sparse = super()._kernel(name)
-        return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences"
+            return dense if trains else super()._kernel(name)
+        sparse, why = super()._kernel(name), f" (density {self._density:.3g}; {crossover()})"
+        if self.proj_size:
+            return sparse
+        if not (trains or reads):
+            return sparse + why
+        alone = (
+            "" if trains and reads else "without gradients and " if trains else "in training and "
+        )
+        return f"{dense} with zeros where masked; {sparse} {alone}below {MANY} sequences{why}"
 
     # -------------------------------------------------------------------------- dense and back
 

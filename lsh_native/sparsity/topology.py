@@ -194,7 +194,7 @@ class Topology:
                 self._connections(step), step, self._state, self._generator
             )
             self._write(weights)
-        self._clear(optimizer)
+        self._clear(optimizer, unless=getattr(optimizer, "kept_zeros", None))
         due = self._method.due(step)
         if due:
             before = self._masks
@@ -210,6 +210,11 @@ class Topology:
         self._step = step
         self._choose_gradient()
         return due
+
+    def trains_live_only(self) -> bool:
+        """Whether the method trains and keeps nothing at dead connections."""
+        trained = self._method.trained(self._masks, self._state)
+        return not self._method.follows and trained is self._masks
 
     def observe(self, observer: Observer) -> None:
         """Have a function called with every `Change` from now on, after it was applied."""
@@ -357,10 +362,19 @@ class Topology:
             weight.copy_(torch.where(mask, value, 0))
             zero_dead_(_same_shaped(optimizer, weight), ~changed)
 
-    def _clear(self, optimizer: torch.optim.Optimizer | None) -> None:
-        """Set dead weights to zero, and all state of their shape that is no longer trained."""
+    def _clear(
+        self,
+        optimizer: torch.optim.Optimizer | None,
+        unless: Callable[[Tensor], bool] | None = None,
+    ) -> None:
+        """Set dead weights to zero, and all state of their shape that is no longer trained.
+
+        An optimizer that moves connections only says so of a weight by its method `kept_zeros`.
+        """
         trained = self._method.trained(self._masks, self._state)
         for name, weight in self._weights.items():
+            if unless is not None and unless(weight):
+                continue
             zero_dead_([weight], self._masks[name])
             zero_dead_(_same_shaped(optimizer, weight), trained[name])
 

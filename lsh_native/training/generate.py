@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lsh_native.nn import LanguageModel
+from lsh_native.sparsity.packed import PackedWeights
 
 __all__ = ["generate"]
 
@@ -43,11 +44,14 @@ def generate(
         raise ValueError(f"temperature must be zero or positive, and finite, got {temperature}")
     model.eval()
     device = model.embedding.weight.device
-    logits, state = model(torch.tensor(prompt, device=device).unsqueeze(1))
+    packed = PackedWeights()  # entered call by call: a generator's context is its caller's
+    with packed:
+        logits, state = model(torch.tensor(prompt, device=device).unsqueeze(1))
     while True:
         token = _draw(logits[-1, 0].double().cpu(), temperature, banned, generator)
         yield token
-        logits, state = model(torch.tensor([[token]], device=device), state)
+        with packed:
+            logits, state = model(torch.tensor([[token]], device=device), state)
 
 
 def _draw(

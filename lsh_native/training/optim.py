@@ -14,10 +14,14 @@ S. Liu et al., "Selfish Sparse RNN Training", 2021.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import overload
 
 import torch
 from torch import Tensor, nn
+
+from lsh_native.nn import LiveWeights
+from lsh_native.sparsity.live import average_live_
 
 
 class AveragedSGD(torch.optim.Optimizer):
@@ -33,6 +37,9 @@ class AveragedSGD(torch.optim.Optimizer):
         lr: Step size, zero or positive; `param_groups` holds it for a schedule to change.
         weight_decay: Coefficient of the L2 penalty, zero or positive.
 
+        live: Where gradients of masked weights were taken by `LiveWeights`: their values are
+            moved, and written into the weights at once. State stays as it is without.
+
     Raises:
         ValueError: `lr` or `weight_decay` is negative or not finite.
 
@@ -46,12 +53,18 @@ class AveragedSGD(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        live: LiveWeights | None = None,
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be zero or positive, and finite, got {value}")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self._live = live or LiveWeights()
 
     @property
     def averaging(self) -> bool:
@@ -83,6 +96,13 @@ class AveragedSGD(torch.optim.Optimizer):
         for group in self.param_groups:
             rate, shrinkage = group["lr"], 1 - group["lr"] * group["weight_decay"]
             for weight in group["params"]:
+                part = self._live.get(weight)
+                if part is not None and part.leaf.grad is not None:
+                    part.leaf.mul_(shrinkage).add_(part.leaf.grad, alpha=-rate)
+                    part.write_()
+                    if state := self.state.get(weight):
+                        average_live_(state["age"], state["mean"], part.leaf, part.pattern)
+                    continue
                 if weight.grad is None:
                     continue
                 weight.mul_(shrinkage).add_(weight.grad, alpha=-rate)
@@ -90,6 +110,19 @@ class AveragedSGD(torch.optim.Optimizer):
                     age = state["age"].add_(1)
                     state["mean"].lerp_(weight, age.reciprocal())
         return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of the parameters, and of their live values."""
+        super().zero_grad(set_to_none)
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if (part := self._live.get(weight)) is not None:
+                    part.leaf.grad = None
+
+    def kept_zeros(self, weight: Tensor) -> bool:
+        """Whether the last step left a weight, and its state, as they were outside its mask."""
+        part = self._live.get(weight)
+        return part is not None and part.leaf.grad is not None and part.current
 
 
 @contextmanager
@@ -120,6 +153,7 @@ def clip_gradients_(
 
     Args:
         weights: Tensors by name whose `grad` is changed in place; those without one do not count.
+            Live values, which are not of their mask's shape, all count.
         limit: Largest Euclidean norm of all gradients as one vector.
         masks: Of some weights; what they leave out is scaled, but does not count.
 
@@ -128,7 +162,7 @@ def clip_gradients_(
     """
     gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
     counted = [
-        gradient if masks is None or name not in masks else gradient * masks[name]
+        gradient * masks[name] if masks and _fits(gradient, masks.get(name)) else gradient
         for name, gradient in gradients.items()
     ]
     norm = nn.utils.get_total_norm(counted).item()
@@ -136,6 +170,10 @@ def clip_gradients_(
         for gradient in gradients.values():
             gradient.mul_(limit / norm)
     return norm
+
+
+def _fits(gradient: Tensor, mask: Tensor | None) -> bool:
+    return mask is not None and gradient.shape == mask.shape
 
 
 def averaging_is_due(losses: Sequence[float], nonmono: int | None) -> bool:
@@ -154,11 +192,16 @@ def averaging_is_due(losses: Sequence[float], nonmono: int | None) -> bool:
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    weight_decay: float,
+    live: LiveWeights | None = None,
 ) -> torch.optim.Optimizer:
-    """Make the optimizer that a recipe names: `sgd`, `adam` or `adamw`."""
+    """Make the optimizer that a recipe names: `sgd`, which may be given `live`, `adam`, `adamw`."""
     makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "sgd": AveragedSGD,
+        "sgd": partial(AveragedSGD, live=live),
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
     }

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lsh_native.data.batches import Window, columns, random_windows, windows
 from lsh_native.data.corpus import Corpus
-from lsh_native.nn import LanguageModel, SparseModule, mean_loss
+from lsh_native.nn import LanguageModel, LiveWeights, SparseModule, mean_loss
 from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -99,11 +99,13 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self.topology = topology
+        self._live = self._live_weights(device)
         self.optimizer = make_optimizer(
             recipe.optimizer,
             self._weights.values(),
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
+            live=self._live,
         )
         self.steps_per_epoch = recipe.steps_per_epoch(len(corpus.train))
         self.history: list[EpochResult] = []
@@ -276,13 +278,15 @@ class Trainer:
         self.optimizer.zero_grad()
         if recipe.clip_norm == "dense":
             self._ask_for_dense_gradients()
-        with self._random:
+        with self._random, self._live or nullcontext():
             loss, state = self._backward(window)
         loss = self._require_finite("training loss", loss)
-        masks = None
+        trained, masks = self._weights, None
+        if self._live is not None:
+            trained = {name: self._live.trained(weight) for name, weight in trained.items()}
         if recipe.clip_norm == "masked" and self.topology is not None:
             masks = self.topology.masks()
-        norm = clip_gradients_(self._weights, recipe.clip, masks)
+        norm = clip_gradients_(trained, recipe.clip, masks)
         self._require_finite("gradient norm", norm)
         self.optimizer.step()
         if self.topology is not None:
@@ -344,6 +348,13 @@ class Trainer:
         if self.recipe.precision == "full":
             return nullcontext()
         return torch.autocast("cuda", dtype=torch.bfloat16)
+
+    def _live_weights(self, device: torch.device) -> LiveWeights | None:
+        """Live values, where no step needs anything of dead connections."""
+        recipe, topology = self.recipe, self.topology
+        averages = recipe.optimizer == "sgd" and recipe.clip_norm != "dense"
+        lives = topology is not None and topology.trains_live_only()
+        return LiveWeights() if averages and lives and device.type == "cpu" else None
 
     def _ask_for_dense_gradients(self) -> None:
         for module in self.model.modules():

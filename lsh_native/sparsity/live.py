@@ -1,0 +1,97 @@
+"""The values of a weight's connections, apart from the weight: read, written back, averaged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lsh_native import native as native  # registers the operators
+from lsh_native.sparsity.pattern import pattern_parts
+
+__all__ = [
+    "average_live_",
+    "average_live_definition_",
+    "live_entries",
+    "read_live",
+    "write_live_",
+]
+
+
+@torch.no_grad()
+def read_live(weight: Tensor, pattern: Tensor) -> Tensor:
+    """The values of a weight's connections, `weight[live_entries(pattern)]`.
+
+    Args:
+        weight: (R, C), contiguous, float32 or float64, on the CPU.
+        pattern: of the weight, see `lsh_native.sparsity.pattern`.
+
+    Returns:
+        (N,), in the pattern's row order.
+    """
+    values: Tensor = torch.ops.lsh.read_live.default(weight, pattern)
+    return values
+
+
+@torch.no_grad()
+def write_live_(weight: Tensor, values: Tensor, pattern: Tensor) -> None:
+    """Writes values (N,) where `read_live` reads them; the weight's other entries stay."""
+    torch.ops.lsh.write_live_.default(weight, values, pattern)
+
+
+@torch.no_grad()
+def average_live_(age: Tensor, mean: Tensor, values: Tensor, pattern: Tensor) -> None:
+    """Lets values enter their running means: age ← age + 1, mean ← mean + (value − mean) / age.
+
+    Args:
+        age: (R, C), how many values each mean is of; changed in place at the connections.
+        mean: (R, C), likewise.
+        values: (N,).
+        pattern: of the matrices.
+    """
+    torch.ops.lsh.average_live_.default(age, mean, values, pattern)
+
+
+@torch.no_grad()
+def average_live_definition_(age: Tensor, mean: Tensor, values: Tensor, pattern: Tensor) -> None:
+    """What `lsh::average_live_` computes, in plain torch."""
+    live = live_entries(pattern)
+    age[live] += 1
+    mean[live] += (values - mean[live]) / age[live]
+
+
+def live_entries(pattern: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of a pattern's connections, each (N,) int64, row by row."""
+    parts = pattern_parts(pattern)
+    rows = torch.arange(parts.rows, device=pattern.device)
+    return rows.repeat_interleave(parts.row_offsets.diff().long()), parts.column_of.long()
+
+
+def _counted(name: str, changed: int) -> None:
+    """Tells autograd of what an operator changes, its first `changed` arguments."""
+
+    def call(*arguments: Tensor) -> None:
+        with torch._C._AutoDispatchBelowADInplaceOrView():
+            getattr(torch.ops.lsh, name).default(*arguments)
+        for tensor in arguments[:changed]:
+            torch.autograd.graph.increment_version(tensor)
+
+    torch.library.impl(f"lsh::{name}", "ADInplaceOrView")(call)
+
+
+_counted("write_live_", 1)
+_counted("average_live_", 2)
+
+
+@torch.library.register_fake("lsh::read_live")
+def _(weight: Tensor, pattern: Tensor) -> Tensor:
+    return weight.new_empty(torch.library.get_ctx().new_dynamic_size())
+
+
+@torch.library.register_fake("lsh::write_live_")
+def _(weight: Tensor, values: Tensor, pattern: Tensor) -> None:
+    return None
+
+
+@torch.library.register_fake("lsh::average_live_")
+def _(age: Tensor, mean: Tensor, values: Tensor, pattern: Tensor) -> None:
+    return None
