@@ -63,6 +63,7 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
   pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());
   pass.current =
       workspace<T>(tangent, kept, {(batch * 2 * cell.states * H + behind) * padded_lanes(pass.vector_lanes)});
+  pass.coefficients = workspace<T>(tangent, kept, {lanes, H, cell.states * (cell.gates + cell.states)});
   const int64_t work = batch * micro_steps * cell.gates * H * K;
   run_team(1 + work / 65536, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
   return final_tangent;
