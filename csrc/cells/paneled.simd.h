@@ -55,40 +55,48 @@ struct Paneled {
     }
   }
 
+  // Calls body(s, lane, place, first, last, width tag) for every vector of lanes, state and few units at a time: the
+  // rows of these, wide as they are, stay in the first-level cache.
+  template <class Body>
+  static void for_rows(const PaneledPass<T>& pass, Range units, const Body& body) {
+    constexpr int64_t kFew = 16;
+    for (int64_t first = units.begin; first < units.end; first += kFew) {
+      const int64_t last = first + kFew < units.end ? first + kFew : units.end;
+      for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
+        for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
+          for (int s = 0; s < S; ++s) body.template operator()<N>(s, lane, place, first, last);
+        });
+      });
+    }
+  }
+
   static void to_slabs(const PaneledPass<T>& pass, int64_t b, T* out, Range units) {
     const int64_t H = pass.hidden, K = pass.vectors, state = H * padded_lanes(pass.vector_lanes);
-    for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
-      for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
-        for (int s = 0; s < S; ++s) {
-          const T* rows = pass.tangent + (b * S + s) * H * K + lane;
-          T* to = out + s * state + place.offset;
-          for (int64_t u = units.begin; u < units.end; ++u) {
-            const bool whole = lane + N <= K;
-            store<T, N>(to + u * place.stride,
-                        whole ? load<T, N>(rows + u * K) : load_first<T, N>(rows + u * K, int(K - lane)));
-          }
-        }
-      });
+    for_rows(pass, units, [&]<int N>(int s, int64_t lane, LanePlace place, int64_t first, int64_t last) {
+      const T* rows = pass.tangent + (b * S + s) * H * K + lane;
+      T* to = out + s * state + place.offset;
+      const bool whole = lane + N <= K;
+      for (int64_t u = first; u < last; ++u) {
+        store<T, N>(to + u * place.stride,
+                    whole ? load<T, N>(rows + u * K) : load_first<T, N>(rows + u * K, int(K - lane)));
+      }
     });
   }
 
   static void from_slabs(const PaneledPass<T>& pass, int64_t b, const T* in, Range units) {
     const int64_t H = pass.hidden, K = pass.vectors, state = H * padded_lanes(pass.vector_lanes);
-    for_slabs<T>(pass.vector_lanes, [&](const Slab& slab) {
-      for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
-        for (int s = 0; s < S; ++s) {
-          T* rows = pass.final_tangent + (b * S + s) * H * K + lane;
-          const T* from = in + s * state + place.offset;
-          for (int64_t u = units.begin; u < units.end; ++u) {
-            const Vector<T, N> v = load<T, N>(from + u * place.stride);
-            if (lane + N <= K) {
-              store<T, N>(rows + u * K, v);
-            } else {
-              store_first<T, N>(rows + u * K, v, int(K - lane));
-            }
-          }
+    for_rows(pass, units, [&]<int N>(int s, int64_t lane, LanePlace place, int64_t first, int64_t last) {
+      T* rows = pass.final_tangent + (b * S + s) * H * K + lane;
+      const T* from = in + s * state + place.offset;
+      const bool whole = lane + N <= K;
+      for (int64_t u = first; u < last; ++u) {
+        const Vector<T, N> v = load<T, N>(from + u * place.stride);
+        if (whole) {
+          store<T, N>(rows + u * K, v);
+        } else {
+          store_first<T, N>(rows + u * K, v, int(K - lane));
         }
-      });
+      }
     });
   }
 

@@ -62,16 +62,21 @@ static T* aligned(T* p) {
   return reinterpret_cast<T*>((address + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment);
 }
 
-// Panels of `Width` numbers side by side, one panel after the other, zeros beyond `count`: from a matrix that is
-// (count, depth) seen with `step` from one of the count to the next and `deep` along the depth.
+// Panels of `Width` numbers side by side, one panel after the other, zeros up to the vector that `count` ends in: from
+// a matrix that is (count, depth) seen with `step` from one of the count to the next and `deep` along the depth.
 template <class T, int Width>
 static void pack(const T* source, int64_t step, int64_t deep, int64_t count, int64_t depth, T* out) {
+  constexpr int W = kWidth<T> < Width ? kWidth<T> : Width;
   for (int64_t first = 0; first < count; first += Width, out += Width * depth) {
     const int64_t here = count - first < Width ? count - first : Width;
     const T* from = source + first * step;
-    if (here == Width && step == 1) {
+    if (step == 1) {
+      const int64_t whole = here / W * W;
       for (int64_t d = 0; d < depth; ++d) {
-        for (int i = 0; i < Width; ++i) out[d * Width + i] = from[d * deep + i];
+        for (int64_t i = 0; i < whole; i += W) store<T, W>(out + d * Width + i, load<T, W>(from + d * deep + i));
+        if (whole < here) {
+          store<T, W>(out + d * Width + whole, load_first<T, W>(from + d * deep + whole, int(here - whole)));
+        }
       }
     } else if (here == Width) {
       for (int64_t d = 0; d < depth; ++d) {
@@ -204,7 +209,7 @@ static void multiply_dense(const Operand<T>& a, const Operand<T>& b, C* c, int64
   }
   const auto left = [&](int64_t row, int64_t height, int64_t at, int64_t deep, T* out) {
     pack<T, kTileRows>(a.at(row, at), a.row, a.column, height, deep, out);
-    return rows_from<T>(out, 1, kTileRows);
+    return rows_from<T>(out, 1, height);
   };
   multiply_rows<T, C, kTileRows>(left, b, c, stride, rows, columns, depth, sign, start, triangular, scratch);
 }
