@@ -1,12 +1,12 @@
 // lsh::qr_growth on the CPU: an orthonormal basis of tangent vectors, and by how much each one grew.
 #include "lyapunov/qr_growth.h"
 
-#include <sys/mman.h>
 #include <torch/csrc/stable/library.h>
 
 #include <tuple>
 
 #include "common/check.h"
+#include "common/large_pages.h"
 #include "common/simd_level.h"
 #include "common/team.h"
 #include "sparsity/prepare_matrix.h"
@@ -27,23 +27,12 @@ Tensor empty_as(const Tensor& like, std::vector<int64_t> sizes, ScalarType dtype
 // Matrices above this size are shared by all workers, below each worker takes some of its own.
 constexpr int64_t kAloneUpTo = 1 << 20;
 
-// Asks for few large pages where memory is still untouched: reflections walk large matrices in both directions.
-template <class T>
-void prefer_large_pages(T* begin, int64_t count) {
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kPage = 1 << 21;
-  const uintptr_t from = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
-  const uintptr_t to = reinterpret_cast<uintptr_t>(begin + count) / kPage * kPage;
-  if (from < to) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // a wish: it may be refused
-#endif
-}
-
 using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <class T>
 Result qr_growth_as(const Tensor& tangent) {
   const int64_t batch = tangent.size(0), n = tangent.size(1), K = tangent.size(2);
-  Tensor basis = empty_like(tangent, {batch, n, K});
+  Tensor basis = in_large_pages(empty_like(tangent, {batch, n, K}));
   Tensor log_growth = empty_as(tangent, {batch, K}, ScalarType::Double);
   Tensor lost = empty_as(tangent, {batch, K}, ScalarType::Bool);
   Tensor condition = empty_as(tangent, {batch}, ScalarType::Double);
@@ -64,8 +53,6 @@ Result qr_growth_as(const Tensor& tangent) {
   pass.method = static_cast<int32_t*>(method.mutable_data_ptr());
   Tensors kept;
   pass.matrices = workspace<T>(tangent, kept, {pass.sets, matrices_size(n, K)});
-  prefer_large_pages(pass.matrices, pass.sets * matrices_size(n, K));
-  prefer_large_pages(pass.basis, batch * n * K);
   kept.push_back(empty_as(tangent, {pass.sets, numbers_size(K)}, ScalarType::Double));
   pass.numbers = static_cast<double*>(kept.back().mutable_data_ptr());
   kept.push_back(empty_as(tangent, {workers, qr_growth_table().scratch}, ScalarType::Double));
