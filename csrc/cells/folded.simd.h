@@ -1,6 +1,7 @@
 // The folded tangent at one SIMD level, written once for every cell (see folded.h, cell.h).
 #pragma once
 
+#include "cells/coefficients.simd.h"
 #include "cells/folded.h"
 #include "common/matrix_product.simd.h"
 
@@ -10,28 +11,23 @@ namespace LSH_LEVEL {
 template <class Cell, class T>
 struct Folded {
   static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
-  static constexpr int kCoefficients = S * (G + S);
-  // Units whose rows are folded together: few enough to stay in the caches for all sequences, whole tiles.
-  static constexpr int64_t kUnits = kRowBlock / 2;
 
   static void run(const FoldedPass<T>& pass, const Worker& worker) {
     const int64_t H = pass.hidden, K = pass.vectors, numbers = H * S * K;
     const Range units = share_of_tiles(worker, H, kTileRows);
-    T* scratch = pass.scratch + worker.index * (kProductScratch + kRowBlock * kDepth);
+    T* scratch = pass.scratch + worker.index * kProductScratch<T>;
     for (int64_t b = 0; b < pass.batch; ++b) {
       transpose(pass.tangent + b * numbers, H * K, K, pass.current + b * 2 * numbers, K, S * K, K, units);
     }
     for (int64_t step = 0; step < pass.steps * pass.depth; ++step) {
-      find_coefficients(pass, step, units);
+      find_coefficients<Cell>(pass.activations + step * A * H * pass.lanes, pass.states + step * S * H * pass.lanes, H,
+                              pass.lanes, units, pass.coefficients);
       wait_for_team(worker);
       const T* weight = pass.weight[step % pass.depth];
-      for (int64_t u = units.begin; u < units.end; u += kUnits) {
-        const Range some = {u, units.end - u < kUnits ? units.end : u + kUnits};
-        for (int64_t b = 0; b < pass.batch; ++b) {
-          const T* before = pass.current + (b * 2 + step % 2) * numbers;
-          T* after = pass.current + (b * 2 + (step + 1) % 2) * numbers;
-          advance(pass, weight, pass.coefficients + b * H * kCoefficients, before, after, some, scratch);
-        }
+      for (int64_t b = 0; b < pass.batch; ++b) {
+        const T* before = pass.current + (b * 2 + step % 2) * numbers;
+        T* after = pass.current + (b * 2 + (step + 1) % 2) * numbers;
+        advance(pass, weight, pass.coefficients + b * H * kCoefficients<Cell>, before, after, units, scratch);
       }
       wait_for_team(worker);
     }
@@ -53,43 +49,12 @@ struct Folded {
     }
   }
 
-  // The tangent of the cell in each of its directions: L and D of the units, for all sequences.
-  static void find_coefficients(const FoldedPass<T>& pass, int64_t step, Range units) {
-    constexpr int N = 4;
-    using V = Vector<T, N>;
-    const int64_t H = pass.hidden, P = pass.lanes;
-    const T* activation = pass.activations + step * A * H * P;
-    const T* state = pass.states + step * S * H * P;
-    for (int64_t u = units.begin; u < units.end; ++u) {
-      for (int64_t lane = 0; lane < P; lane += N) {
-        V active[A], was[S];
-        for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
-        for (int s = 0; s < S; ++s) was[s] = load<T, N>(state + (s * H + u) * P + lane);
-        for (int direction = 0; direction < G + S; ++direction) {
-          V recurrent[G] = {}, input[G] = {}, d_state[S] = {}, d_next[S];
-          if (direction < G) {
-            recurrent[direction] += 1;
-          } else {
-            d_state[direction - G] += 1;
-          }
-          Cell::tangent(active, was, recurrent, input, d_state, d_next);
-          for (int s = 0; s < S; ++s) {
-            for (int i = 0; i < N; ++i) {
-              pass.coefficients[((lane + i) * H + u) * kCoefficients + s * (G + S) + direction] = d_next[s][i];
-            }
-          }
-        }
-      }
-    }
-  }
-
   static void advance(const FoldedPass<T>& pass, const T* weight, const T* coefficients, const T* before, T* after,
                       Range units, T* scratch) {
     const int64_t H = pass.hidden, K = pass.vectors;
-    T* rows = scratch + kProductScratch;
     for (int64_t u = units.begin; u < units.end; ++u) {
       for (int s = 0; s < S; ++s) {
-        const T* own = coefficients + u * kCoefficients + s * (G + S) + G;
+        const T* own = coefficients + u * kCoefficients<Cell> + s * (G + S) + G;
         T* out = after + (u * S + s) * K;
         const T* first = before + u * S * K;
         for (int64_t k = 0; k < K; ++k) out[k] = own[0] * first[k];
@@ -101,20 +66,20 @@ struct Folded {
     const auto fold = [&](int64_t row, int64_t height, int64_t at, int64_t deep, T* out) {
       for (int64_t r = 0; r < height; ++r) {
         const int64_t u = units.begin + (row + r) / S;
-        const T* factor = coefficients + u * kCoefficients + (row + r) % S * (G + S);
+        const T* factor = coefficients + u * kCoefficients<Cell> + (row + r) % S * (G + S);
         const T* gate[G];
         for (int g = 0; g < G; ++g) gate[g] = weight + (g * H + u) * H + at;
-        T* sum = rows + r * deep;
+        T* sum = out + r * deep;
         for (int64_t d = 0; d < deep; ++d) {
           T total = factor[0] * gate[0][d];
           for (int g = 1; g < G; ++g) total += factor[g] * gate[g][d];
           sum[d] = total;
         }
       }
-      pack<T, kTileRows>(rows, deep, 1, height, deep, out);
+      return rows_from<T>(out, deep, height);
     };
-    multiply_packed<T, T>(fold, Operand<T>{before, S * K, 1}, after + units.begin * S * K, K,
-                          (units.end - units.begin) * S, K, H, T(1), Start::from_present, Part::all, false, scratch);
+    multiply_rows<T, T, 1>(fold, Operand<T>{before, S * K, 1}, after + units.begin * S * K, K,
+                           (units.end - units.begin) * S, K, H, T(1), Start::from_present, false, scratch);
   }
 };
 
@@ -122,15 +87,15 @@ struct Folded {
 }  // namespace lsh
 
 // Defines the table `name` of the cell `Cell` at the SIMD level being compiled.
-#define LSH_FOLDED_KERNELS(name, Cell)                           \
-  namespace lsh {                                                \
-  namespace LSH_LEVEL {                                          \
-  extern const FoldedTable name;                                 \
-  const FoldedTable name = {Cell::kGates,                        \
-                            Cell::kStates,                       \
-                            Cell::kActivations,                  \
-                            kProductScratch + kRowBlock* kDepth, \
-                            Folded<Cell, float>::run,            \
-                            Folded<Cell, double>::run};          \
-  }                                                              \
+#define LSH_FOLDED_KERNELS(name, Cell)                  \
+  namespace lsh {                                       \
+  namespace LSH_LEVEL {                                 \
+  extern const FoldedTable name;                        \
+  const FoldedTable name = {Cell::kGates,               \
+                            Cell::kStates,              \
+                            Cell::kActivations,         \
+                            kProductScratch<double>,    \
+                            Folded<Cell, float>::run,   \
+                            Folded<Cell, double>::run}; \
+  }                                                     \
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/large_pages.h"
 #include "common/simd_level.h"
 #include "common/team.h"
 #include "sparsity/lane_tiles.h"
@@ -39,7 +40,7 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
   check_shape(states, {micro_steps + 1, cell.states, H, lanes}, "states");
   check_operand(activations, tangent, "activations", "tangent");
   check_operand(states, tangent, "states", "tangent");
-  Tensor final_tangent = empty_like(tangent, {batch, cell.states, H, K});
+  Tensor final_tangent = in_large_pages(empty_like(tangent, {batch, cell.states, H, K}));
   if (batch == 0 || K == 0 || H == 0) return final_tangent;
   std::vector<PanelMatrix<T>> panels;
   int64_t behind = 0;  // channels that a panel may read beyond the last
@@ -63,6 +64,7 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
   pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());
   pass.current =
       workspace<T>(tangent, kept, {(batch * 2 * cell.states * H + behind) * padded_lanes(pass.vector_lanes)});
+  pass.coefficients = workspace<T>(tangent, kept, {lanes, H, cell.states * (cell.gates + cell.states)});
   const int64_t work = batch * micro_steps * cell.gates * H * K;
   run_team(1 + work / 65536, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
   return final_tangent;

@@ -20,7 +20,8 @@ struct PaneledPass {
   const T* states;               // (T * D + 1, S, H, P)
   const PanelMatrix<T>* panels;  // D of (G * H, H)
   T* final_tangent;              // (B, S, H, K)
-  T* current;  // workspace (B, 2, S, H, padded vector_lanes) as slabs, and what a panel may read behind
+  T* current;       // workspace (B, 2, S, H, padded vector_lanes) as slabs, and what a panel may read behind
+  T* coefficients;  // workspace (P, H, S * (G + S))
 };
 
 template <class T>

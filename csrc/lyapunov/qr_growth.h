@@ -12,8 +12,8 @@ namespace lsh {
 // How a matrix was orthonormalised. The numbers are part of the op.
 enum class QRMethod : int32_t { not_finite = -1, one_pass = 1, two_passes = 2, reflections = 3, broken_down = 4 };
 
-// Columns that are reflected together, at most.
-constexpr int64_t kPanel = 64;
+// Columns that are reflected together, and that are reduced one after the other, at most.
+constexpr int64_t kPanel = 128, kLeaf = 16;
 
 template <class T>
 struct QRGrowthPass {

@@ -24,7 +24,7 @@ constexpr double kEpsilon = sizeof(T) == 4 ? 1.1920929e-7 : 2.220446049250313e-1
 template <class T>
 constexpr double kOnePass = sizeof(T) == 4 ? 4e-6 : 1e-12;
 constexpr double kTwoPasses = 0.05;
-// Squares of columns whose largest number lies in [1 / kSafe, kSafe] neither overflow nor vanish.
+// Squares in columns whose length lies in [1 / kSafe, kSafe] neither overflow nor vanish where they matter.
 template <class T>
 constexpr double kSafe = sizeof(T) == 4 ? 1e9 : 1e120;
 
@@ -72,19 +72,8 @@ struct Orthonormaliser {
   }
 
   void run(const Worker& worker) {
-    measure_columns(worker);
-    wait_for_team(worker);
-    bool finite = true, safe = true;
-    for (int64_t j = 0; j < K; ++j) {
-      finite = finite && largest[j] == largest[j];
-      safe = safe && largest[j] >= 1 / kSafe<T> && largest[j] <= kSafe<T>;
-    }
-    if (!finite) {
-      if (worker.index == 0) conclude(QRMethod::not_finite, 0);
-      return;
-    }
     const bool narrow = 2 * K <= n;
-    if (narrow && safe) {
+    if (narrow) {
       const double first = cholesky_pass(tangent, false, worker);
       if (first > 0 && first * first * kEpsilon<T> / 2 <= kOnePass<T>) {
         times_inverse(tangent, basis, worker);
@@ -102,6 +91,14 @@ struct Orthonormaliser {
         }
       }
     }
+    measure_columns(worker);
+    wait_for_team(worker);
+    bool finite = true;
+    for (int64_t j = 0; j < K; ++j) finite = finite && largest[j] == largest[j];
+    if (!finite) {
+      if (worker.index == 0) conclude(QRMethod::not_finite, 0);
+      return;
+    }
     reflect(worker);
     if (worker.index == 0) conclude(narrow ? QRMethod::broken_down : QRMethod::reflections, verdict[0]);
   }
@@ -113,29 +110,26 @@ struct Orthonormaliser {
 
   // largest[j]: the largest magnitude in column j, NaN where a number of it is not finite.
   void measure_columns(const Worker& worker) {
-    constexpr int W = kWidth<T>;
-    const Range own = share_of_tiles(worker, K, W);
+    constexpr int W = kWidth<T>, V = 4;  // vectors side by side: rows are far apart
+    const Range own = share_of_tiles(worker, K, V * W);
     int64_t j = own.begin;
-    for (; j + W <= own.end; j += W) {
-      Vector<T, W> most{}, poison{};
-      for (int64_t r = 0; r < n; ++r) {
-        const Vector<T, W> x = load<T, W>(tangent + r * K + j);
+    for (; j + V * W <= own.end; j += V * W) measure_vectors<W, V>(j);
+    for (; j + W <= own.end; j += W) measure_vectors<W, 1>(j);
+    for (; j < own.end; ++j) measure_vectors<1, 1>(j);
+  }
+
+  template <int W, int V>
+  void measure_vectors(int64_t j) {
+    Vector<T, W> most[V] = {}, poison[V] = {};
+    for (int64_t r = 0; r < n; ++r) {
+      for (int v = 0; v < V; ++v) {
+        const Vector<T, W> x = load<T, W>(tangent + r * K + j + v * W);
         const Vector<T, W> magnitude = x < 0 ? -x : x;
-        most = magnitude > most ? magnitude : most;
-        poison += x * 0;
+        most[v] = magnitude > most[v] ? magnitude : most[v];
+        poison[v] += x * 0;
       }
-      most += poison;
-      for (int w = 0; w < W; ++w) largest[j + w] = most[w];
     }
-    for (; j < own.end; ++j) {
-      T most = 0, poison = 0;
-      for (int64_t r = 0; r < n; ++r) {
-        const T x = tangent[r * K + j], magnitude = x < 0 ? -x : x;
-        most = magnitude > most ? magnitude : most;
-        poison += x * 0;
-      }
-      largest[j] = most + poison;
-    }
+    for (int i = 0; i < V * W; ++i) largest[j + i] = most[i / W][i % W] + poison[i / W][i % W];
   }
 
   // Leaves D⁻¹ C⁻¹ in `triangle` and the growth in `log_growth`, added to what is there if `again`. Returns the largest
@@ -143,12 +137,7 @@ struct Orthonormaliser {
   double cholesky_pass(const T* a, bool again, const Worker& worker) {
     T* products = reinterpret_cast<T*>(scratch);
     const int64_t begin = balanced(worker.index, worker.count), end = balanced(worker.index + 1, worker.count);
-    if (begin < end) {  // two workers share the upper triangle in columns of equal area
-      multiply_dense<T, double>(transposed(a, K), by_rows(a + begin, K), gram + begin, K, begin, end - begin, n, T(1),
-                                Start::from_zero, products);
-      multiply_dense<T, double>(transposed(a + begin, K), by_rows(a + begin, K), gram + begin * K + begin, K,
-                                end - begin, end - begin, n, T(1), Start::from_zero, products, Part::upper);
-    }
+    multiply_gram<T, double>(a, K, gram, K, begin, end, n, T(1), Start::from_zero, products);
     wait_for_team(worker);
     if (worker.index == 0) verdict[0] = factor_gram(again);
     wait_for_team(worker);
@@ -162,7 +151,12 @@ struct Orthonormaliser {
   }
 
   double factor_gram(bool again) {
-    for (int64_t j = 0; j < K; ++j) length[j] = __builtin_sqrt(gram[j * K + j]);
+    bool safe = true;  // a column whose squares overflow, vanish or are not numbers is not
+    for (int64_t j = 0; j < K; ++j) {
+      length[j] = __builtin_sqrt(gram[j * K + j]);
+      safe = safe && length[j] >= 1 / kSafe<T> && length[j] <= kSafe<T>;
+    }
+    if (!safe) return 0;
     for (int64_t i = 0; i < K; ++i) {
       const double scale = 1 / length[i];
       for (int64_t j = i + 1; j < K; ++j) gram[i * K + j] *= scale / length[j];
@@ -193,22 +187,22 @@ struct Orthonormaliser {
   void times_inverse(const T* a, T* out, const Worker& worker) {
     const Range own = share_of_tiles(worker, n, kTileRows);
     multiply_dense<T, T>(by_rows(a + own.begin * K, K), by_rows<T>(triangle, K), out + own.begin * K, K,
-                         own.end - own.begin, K, K, T(1), Start::from_zero, reinterpret_cast<T*>(scratch), Part::all,
-                         true);
+                         own.end - own.begin, K, K, T(1), Start::from_zero, reinterpret_cast<T*>(scratch), true);
   }
 
   // ------------------------------------------------------------------------------------------------ reflections
 
   void reflect(const Worker& worker) {
-    wait_for_team(worker);
     if (worker.index == 0) {  // powers of two change no digit and keep squares in range
-      measure_columns({0, 1, nullptr});
-      for (int64_t j = 0; j < K; ++j) length[j] = largest[j] > 0 ? ::exp2(double(::ilogb(largest[j]))) : 1.0;
+      for (int64_t j = 0; j < K; ++j) {
+        length[j] = largest[j] > 0 ? ::exp2(double(::ilogb(largest[j]))) : 1.0;
+        inverse[j] = 1 / length[j];
+      }
     }
     wait_for_team(worker);
     const Range rows = share(worker, n);
     for (int64_t r = rows.begin; r < rows.end; ++r) {
-      for (int64_t j = 0; j < K; ++j) matrix[r * K + j] = T(double(tangent[r * K + j]) / length[j]);
+      for (int64_t j = 0; j < K; ++j) matrix[r * K + j] = T(tangent[r * K + j] * inverse[j]);
     }
     wait_for_team(worker);
     const Reflections<T> reflections{n, K, matrix, vectors, strips, reinterpret_cast<T*>(scratch)};
@@ -221,10 +215,12 @@ struct Orthonormaliser {
   // column of C⁻¹, or of its diagonal where that is small enough to say that nothing is lost.
   double measure_growth() {
     double longest = 0, least = 1;
+    for (int64_t j = 0; j < K; ++j) largest[j] = 0;
+    for (int64_t i = 0; i < K; ++i) {
+      for (int64_t j = i; j < K; ++j) largest[j] += double(matrix[i * K + j]) * matrix[i * K + j];
+    }
     for (int64_t j = 0; j < K; ++j) {
-      double sum = 0;
-      for (int64_t i = 0; i <= j; ++i) sum += double(matrix[i * K + j]) * matrix[i * K + j];
-      largest[j] = __builtin_sqrt(sum);
+      largest[j] = __builtin_sqrt(largest[j]);
       longest = larger(longest, largest[j] * length[j]);
     }
     for (int64_t j = 0; j < K; ++j) {
@@ -263,7 +259,7 @@ struct Orthonormaliser {
 
 template <class T>
 void qr_growth_as(const QRGrowthPass<T>& pass, const Worker& worker) {
-  double* scratch = pass.scratch + worker.index * kProductScratch;
+  double* scratch = pass.scratch + worker.index * kProductScratch<double>;
   if (pass.sets == 1) {
     for (int64_t item = 0; item < pass.batch; ++item) {
       Orthonormaliser<T>::of(pass, item, 0, scratch).run(worker);
@@ -280,7 +276,7 @@ void qr_growth_as(const QRGrowthPass<T>& pass, const Worker& worker) {
 }  // namespace
 
 extern const QRGrowthTable qr_growth;
-const QRGrowthTable qr_growth = {kProductScratch, qr_growth_as<float>, qr_growth_as<double>};
+const QRGrowthTable qr_growth = {kProductScratch<double>, qr_growth_as<float>, qr_growth_as<double>};
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

@@ -1,8 +1,10 @@
 // Blocked Householder reflections in compact WY form: A (n, K) = Q R whatever the columns are.
 //
-// A panel of up to kPanel columns is reduced one column after the other; its reflections I - V T Vᵀ then act on all
-// columns to the right at once, and, last panel first, on the identity to give Q. Source: R. Schreiber and C. Van Loan,
-// SIAM Journal on Scientific and Statistical Computing 10 (1989) 53-57.
+// A panel of up to kPanel columns is reduced half by half: its left half reflects the right one, down to kLeaf columns,
+// which are reduced one after the other. Its reflections I - V T Vᵀ then act on all columns to the right at once, and,
+// last panel first, on the identity to give Q. Sources: R. Schreiber and C. Van Loan, SIAM Journal on Scientific and
+// Statistical Computing 10 (1989) 53-57; E. Elmroth and F. Gustavson, IBM Journal of Research and Development 44 (2000)
+// 605-624.
 #pragma once
 
 #include "common/matrix_product.simd.h"
@@ -19,8 +21,8 @@ struct Reflections {
   T* strips;   // 2 (kPanel, K), and (kPanel, kPanel) for each panel
   T* scratch;  // of this worker
 
-  // Reducing a panel is bound by loads, products with it by arithmetic: the smaller the matrix, the narrower.
-  int64_t widest() const { return K < 320 ? 16 : (K < 640 ? 32 : kPanel); }
+  // Wide panels pass over the columns to the right less often, narrow ones spend less on reducing themselves.
+  int64_t widest() const { return K < 256 ? 32 : (K < 768 ? 64 : kPanel); }
   int64_t panel_width(int64_t p) const { return K - p < widest() ? K - p : widest(); }
   T* block(int64_t p) const { return strips + 2 * kPanel * K + p * kPanel; }  // T of the panel from column p on
 
@@ -48,14 +50,48 @@ struct Reflections {
 
   // Reduces the columns [p, p + b) from row p on; R's part goes back to the matrix, T to its block.
   void reduce_panel(int64_t p, int64_t b) const {
-    const int64_t m = n - p;
-    T* triangle = block(p);
-    for (int64_t c = 0; c < b; ++c) {
-      T* column = vectors + (p + c) * n + p;
-      for (int64_t r = 0; r < m; ++r) column[r] = matrix[(p + r) * K + p + c];
+    constexpr int64_t kTogether = 8;  // columns of one cache line
+    for (int64_t c = p; c < p + b; c += kTogether) {
+      const int64_t end = c + kTogether < p + b ? c + kTogether : p + b;
+      for (int64_t r = p; r < n; ++r) {
+        for (int64_t i = c; i < end; ++i) vectors[i * n + r] = matrix[r * K + i];
+      }
     }
-    for (int64_t j = 0; j < b; ++j) {
-      T* v = vectors + (p + j) * n + p;
+    for (int64_t i = 0; i < b * b; ++i) block(p)[i] = 0;
+    reduce(p, b, p, b);
+  }
+
+  // Reduces `count` columns from column q on, within the panel of b columns from p on.
+  void reduce(int64_t p, int64_t b, int64_t q, int64_t count) const {
+    if (count <= kLeaf) return reduce_leaf(p, b, q, count);
+    const int64_t w = (count / 2 + 7) / 8 * 8, rest = count - w, m = n - q, after = q + w;
+    const T* left = vectors + q * n + q;  // (w, m)
+    T* right = vectors + after * n + q;   // (rest, m)
+    T* triangle = block(p) + (q - p) * (b + 1);
+    T* product = strips;
+    T* turned = strips + kPanel * K;
+    reduce(p, b, q, w);
+    // right -= (right Vᵀ) T V, all of them transposed
+    multiply_dense<T, T>(by_rows<T>(right, n), {left, 1, n}, product, w, rest, w, m, T(1), Start::from_zero, scratch);
+    multiply_dense<T, T>(by_rows<T>(product, w), by_rows<T>(triangle, b), turned, w, rest, w, w, T(1), Start::from_zero,
+                         scratch, true);
+    multiply_dense<T, T>(by_rows<T>(turned, w), by_rows<T>(left, n), right, n, rest, m, w, T(-1), Start::from_present,
+                         scratch);
+    reduce(p, b, after, rest);
+    // T of both halves: [[T1, -T1 (V1ᵀ V2) T2], [0, T2]]
+    multiply_dense<T, T>(by_rows<T>(left + w, n), {right + w, 1, n}, product, rest, w, rest, m - w, T(1),
+                         Start::from_zero, scratch);
+    multiply_dense<T, T>(by_rows<T>(product, rest), by_rows<T>(triangle + w * (b + 1), b), turned, rest, w, rest, rest,
+                         T(1), Start::from_zero, scratch, true);
+    multiply_dense<T, T>(by_rows<T>(triangle, b), by_rows<T>(turned, rest), triangle + w, b, w, rest, w, T(-1),
+                         Start::from_zero, scratch);
+  }
+
+  void reduce_leaf(int64_t p, int64_t b, int64_t q, int64_t count) const {
+    const int64_t m = n - q;
+    T* triangle = block(p) + (q - p) * (b + 1);
+    for (int64_t j = 0; j < count; ++j) {
+      T* v = vectors + (q + j) * n + q;
       const int64_t below = m - j - 1;
       const double head = v[j], tail = dot(v + j + 1, v + j + 1, below);
       double tau = 0;
@@ -67,39 +103,42 @@ struct Reflections {
         for (int64_t r = j + 1; r < m; ++r) v[r] *= scale;
         v[j] = T(diagonal);
       }
-      const T kept = v[j];
+      for (int64_t r = p; r <= q + j; ++r) matrix[r * K + q + j] = v[r - q];
+      for (int64_t r = p - q; r < j; ++r) v[r] = 0;
       v[j] = 1;
-      for (int64_t c = j + 1; c < b; ++c) {
-        T* column = vectors + (p + c) * n + p;
+      for (int64_t c = j + 1; c < count; ++c) {
+        T* column = vectors + (q + c) * n + q;
         add(T(-tau * dot(v + j, column + j, m - j)), v + j, column + j, m - j);
       }
-      for (int64_t i = 0; i < j; ++i) matrix[(p + i) * K + p + j] = v[i];
-      matrix[(p + j) * K + p + j] = kept;
-      for (int64_t i = 0; i < j; ++i) v[i] = 0;
       // T's column j: -tau T (Vᵀ v)
-      double products[kPanel];
-      for (int64_t i = 0; i < j; ++i) products[i] = dot(vectors + (p + i) * n + p + j, v + j, m - j);
+      double products[kLeaf];
+      for (int64_t i = 0; i < j; ++i) products[i] = dot(vectors + (q + i) * n + q + j, v + j, m - j);
       for (int64_t i = 0; i < j; ++i) {
         double sum = 0;
         for (int64_t k = i; k < j; ++k) sum += triangle[i * b + k] * products[k];
         triangle[i * b + j] = T(-tau * sum);
       }
       triangle[j * b + j] = T(tau);
-      for (int64_t i = j + 1; i < b; ++i) triangle[i * b + j] = 0;
     }
   }
 
-  // C -= V op(T) Vᵀ C for the columns [begin, end) of C (n, K), from row p on.
-  void apply(int64_t p, int64_t b, const Operand<T>& triangle, T* c, int64_t begin, int64_t end) const {
+  // C -= V op(T) Vᵀ C for the columns [begin, end) of C (n, K), from row p on; rows of C before row `from` are zero.
+  void apply(int64_t p, int64_t b, const Operand<T>& triangle, T* c, int64_t begin, int64_t end, int64_t from) const {
     if (begin >= end) return;
-    const int64_t m = n - p, width = end - begin;
-    const T* v = vectors + p * n + p;
+    const int64_t width = end - begin;
+    const T* v = vectors + p * n;
     T* product = strips + begin;
     T* turned = strips + kPanel * K + begin;
-    T* part = c + p * K + begin;
-    multiply_dense<T, T>({v, n, 1}, by_rows<T>(part, K), product, K, b, width, m, T(1), Start::from_zero, scratch);
+    multiply_dense<T, T>(by_rows<T>(v + from, n), by_rows<T>(c + from * K + begin, K), product, K, b, width, n - from,
+                         T(1), Start::from_zero, scratch);
     multiply_dense<T, T>(triangle, by_rows<T>(product, K), turned, K, b, width, b, T(1), Start::from_zero, scratch);
-    multiply_dense<T, T>({v, 1, n}, by_rows<T>(turned, K), part, K, m, width, b, T(-1), Start::from_present, scratch);
+    subtract(p, b, turned, c, begin, end);
+  }
+
+  // C -= V `turned` for the columns [begin, end) of C, from row p on.
+  void subtract(int64_t p, int64_t b, const T* turned, T* c, int64_t begin, int64_t end) const {
+    multiply_dense<T, T>({vectors + p * n + p, 1, n}, by_rows<T>(turned, K), c + p * K + begin, K, n - p, end - begin,
+                         b, T(-1), Start::from_present, scratch);
   }
 
   void factor(const Worker& worker) const {
@@ -108,7 +147,7 @@ struct Reflections {
       if (worker.index == 0) reduce_panel(p, b);
       wait_for_team(worker);
       const Range own = share_of_tiles(worker, K - p - b, kTileColumns<T>);
-      apply(p, b, transposed<T>(block(p), b), matrix, p + b + own.begin, p + b + own.end);
+      apply(p, b, transposed<T>(block(p), b), matrix, p + b + own.begin, p + b + own.end, p);
       wait_for_team(worker);
     }
   }
@@ -117,13 +156,23 @@ struct Reflections {
   void form_basis(T* basis, const Worker& worker) const {
     const Range rows = share(worker, n);
     for (int64_t r = rows.begin; r < rows.end; ++r) {
-      for (int64_t c = 0; c < K; ++c) basis[r * K + c] = r != c ? T(0) : (matrix[c * K + c] < 0 ? T(-1) : T(1));
+      for (int64_t c = 0; c < K; ++c) basis[r * K + c] = 0;
+      if (r < K) basis[r * K + r] = matrix[r * K + r] < 0 ? T(-1) : T(1);
     }
     wait_for_team(worker);
     for (int64_t p = (K - 1) / widest() * widest(); p >= 0; p -= widest()) {
       const int64_t b = panel_width(p);
-      const Range own = share_of_tiles(worker, K - p, kTileColumns<T>);
-      apply(p, b, by_rows<T>(block(p), b), basis, p + own.begin, p + own.end);
+      if (worker.index == 0) {  // columns of the panel are still axes: Vᵀ times them is rows of V
+        T* turned = strips + kPanel * K + p;
+        multiply_dense<T, T>(by_rows<T>(block(p), b), by_rows<T>(vectors + p * n + p, n), turned, K, b, b, b, T(1),
+                             Start::from_zero, scratch);
+        for (int64_t i = 0; i < b; ++i) {
+          for (int64_t c = 0; c < b; ++c) turned[i * K + c] *= basis[(p + c) * (K + 1)];
+        }
+        subtract(p, b, turned, basis, p, p + b);
+      }
+      const Range own = share_of_tiles(worker, K - p - b, kTileColumns<T>);
+      apply(p, b, by_rows<T>(block(p), b), basis, p + b + own.begin, p + b + own.end, p + b);
       wait_for_team(worker);  // the next panel shares the columns in another way
     }
   }

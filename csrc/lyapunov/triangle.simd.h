@@ -32,7 +32,7 @@ static void invert_triangle(const double* r, int64_t n, int64_t stride, double* 
   invert_triangle(r, half, stride, out, out_stride, between, scratch);
   invert_triangle(r + half * stride + half, rest, stride, corner, out_stride, between, scratch);
   multiply_dense<double, double>(by_rows(r + half, stride), by_rows<double>(corner, out_stride), between, rest, half,
-                                 rest, rest, 1.0, Start::from_zero, scratch, Part::all, true);
+                                 rest, rest, 1.0, Start::from_zero, scratch, true);
   multiply_dense<double, double>(by_rows<double>(out, out_stride), by_rows<double>(between, rest), out + half,
                                  out_stride, half, rest, half, -1.0, Start::from_zero, scratch);
   for (int64_t i = half; i < n; ++i) {
@@ -66,8 +66,7 @@ static bool factor_cholesky(double* g, int64_t n, double least, double* between,
     for (int64_t i = 0; i < b; ++i) {
       for (int64_t j = 0; j < after; ++j) block[i * n + b + j] = panel[i * after + j];
     }
-    multiply_dense<double, double>(transposed<double>(panel, after), by_rows<double>(panel, after), block + b * n + b,
-                                   n, after, after, b, -1.0, Start::from_present, scratch, Part::upper);
+    multiply_gram<double, double>(panel, after, block + b * n + b, n, 0, after, b, -1.0, Start::from_present, scratch);
   }
   return true;
 }
