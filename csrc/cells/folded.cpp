@@ -5,7 +5,6 @@
 
 #include <vector>
 
-#include "common/large_pages.h"
 #include "common/simd_level.h"
 #include "common/team.h"
 #include "sparsity/prepare_matrix.h"
@@ -42,7 +41,7 @@ Tensor folded_as(const FoldedTable& cell, const Tensor& tangent, const Tensor& a
     check_shape(weight, {cell.gates * H, H}, "weight_hh");
     weights.push_back(static_cast<const T*>(check_operand(weight, tangent, "weight_hh", "tangent").const_data_ptr()));
   }
-  Tensor final_tangent = in_large_pages(empty_like(tangent, {batch, cell.states, H, K}));
+  Tensor final_tangent = empty_like(tangent, {batch, cell.states, H, K});
   const int64_t work = batch * micro_steps * H * H * K;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(1 + work / 500000, torch::stable::get_num_threads()));
   Tensors kept;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "common/large_pages.h"
 #include "common/simd_level.h"
 #include "common/team.h"
 #include "sparsity/lane_tiles.h"
@@ -40,7 +39,7 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
   check_shape(states, {micro_steps + 1, cell.states, H, lanes}, "states");
   check_operand(activations, tangent, "activations", "tangent");
   check_operand(states, tangent, "states", "tangent");
-  Tensor final_tangent = in_large_pages(empty_like(tangent, {batch, cell.states, H, K}));
+  Tensor final_tangent = empty_like(tangent, {batch, cell.states, H, K});
   if (batch == 0 || K == 0 || H == 0) return final_tangent;
   std::vector<PanelMatrix<T>> panels;
   int64_t behind = 0;  // channels that a panel may read beyond the last

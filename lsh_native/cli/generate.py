@@ -43,7 +43,7 @@ def generate(
     end = "<eos>" if by_words else "\n"
     start = (prompt.split() if by_words else list(prompt)) or [end if end in tokens else tokens[0]]
     drawn = tokens_of(
-        saved.model,
+        saved.language_model,
         saved.vocabulary.encode(start, unknown="<unk>" if "<unk>" in tokens else None).tolist(),
         generator=torch.Generator().manual_seed(seed),
         temperature=temperature,

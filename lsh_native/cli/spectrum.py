@@ -71,11 +71,11 @@ def spectrum(
     precision = getattr(torch, dtype)
     if reference:
         found = lyapunov_spectrum(
-            saved.model, columns[:needed], dtype=precision, reference=reference
+            saved.language_model, columns[:needed], dtype=precision, reference=reference
         )
     else:
         found = lyapunov_spectrum(
-            saved.model,
+            saved.language_model,
             columns[:needed],
             k=k,
             state_warmup=state_warmup,

@@ -8,18 +8,19 @@ from typing import Literal
 
 import torch
 
-from lsh_native.cli.data import DataSettings, load_corpus
+from lsh_native.cli.data import DataSettings, beside_floor, load_data
 from lsh_native.cli.options import keep_options
 from lsh_native.cli.threads import use_threads
 from lsh_native.cli.training_line import TrainingLine
+from lsh_native.data import Corpus, Images
 from lsh_native.search.candidate import Candidate
 from lsh_native.search.training_runner import make_trainer
 from lsh_native.training import (
+    EpochResult,
     EpochTable,
     JsonLines,
     Recipe,
     Tracker,
-    perplexity,
     save_model,
     tensorboard,
 )
@@ -53,13 +54,14 @@ def train(
     """Trains one network; run again, it goes on from its last checkpoint, bit for bit.
 
     Args:
-        data: folder with train, valid and test text; without it a text of known entropy is made.
+        data: folder with train, valid and test text, or with images of MNIST's form for a model
+            that reads them; without it a text of known entropy is made.
         output: folder for the checkpoint, the model and the logs.
         sparsity: share of all weight matrices to remove, in [0, 1); 0 trains the dense network.
         candidate: how it is pruned, if at all; the published winner by default.
         seed: of everything random.
         recipe: model and training.
-        text: how the text becomes tokens.
+        text: how the text becomes tokens, and how much of it, or of the images, is used.
         device: where it is trained.
         save_every: seconds from one checkpoint to the next within an epoch.
         log_every: steps from one line of the log to the next.
@@ -73,9 +75,9 @@ def train(
     if device == "cuda":  # or nothing would go on bit for bit
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    corpus = load_corpus(data, text)
+    read = load_data(recipe.model, data, text)
     trainer = make_trainer(
-        corpus,
+        read,
         recipe,
         candidate if sparsity > 0 else None,
         density=1 - sparsity,
@@ -93,8 +95,17 @@ def train(
     with TrainingLine(recipe) as line:
         best = train_in_folder(trainer, output, trackers=(*trackers, line), save_every=save_every)
     path = output / "model.safetensors"
-    save_model(path, best, recipe, corpus.vocabulary)
-    print(
-        f"{path}: epoch {best.epoch}, validation perplexity {perplexity(best.valid_loss):.2f}"
-        + (f"; best possible {corpus.best_perplexity:.2f}" if corpus.best_perplexity else "")
-    )
+    save_model(path, best, recipe, read.vocabulary)
+    print(f"{path}: epoch {best.epoch}, {judged(trainer.history[best.epoch - 1], read)}")
+
+
+def judged(result: EpochResult, data: Corpus | Images) -> str:
+    """How well a network does on its validation data, beside the best possible where known."""
+    if result.accuracy is not None:
+        return f"validation accuracy {result.accuracy:.2%}"
+    said = f"validation perplexity {result.perplexity:.2f}"
+    if isinstance(data, Corpus) and data.best_perplexity is not None:
+        said += (
+            f", best possible {data.best_perplexity:.2f}; {beside_floor(result.valid_loss, data)}"
+        )
+    return said

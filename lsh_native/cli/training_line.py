@@ -23,6 +23,7 @@ class TrainingLine:
 
     def __init__(self, recipe: Recipe) -> None:
         self._epochs = recipe.total_epochs
+        self._unit = "tokens" if recipe.model.reads == "text" else "images"
         self._console = Console()
         self._status: Status | None = None
         self._loss = 0.0
@@ -59,11 +60,20 @@ class TrainingLine:
         """Prints a line that stays."""
         self._evaluation = result.seconds - result.train_seconds
         self._say(
-            f"epoch {result.epoch} of {self._epochs}: validation perplexity "
-            f"{result.perplexity:.2f}, training {perplexity(result.train_loss):.2f}, "
+            f"epoch {result.epoch} of {self._epochs}: validation {self._judged(result)}, "
             f"density {result.density:.3f}, {result.seconds:.1f} s, "
-            f"{result.tokens / max(result.train_seconds, 1e-9):,.0f} tokens/s"
+            f"{result.tokens / max(result.train_seconds, 1e-9):,.0f} {self._unit}/s"
             + (", averaged" if result.averaging else "")
+        )
+
+    @staticmethod
+    def _judged(result: EpochResult) -> str:
+        if result.accuracy is None:
+            training = perplexity(result.train_loss)
+            return f"perplexity {result.perplexity:.2f}, training {training:.2f}"
+        return (
+            f"accuracy {result.accuracy:.2%}, loss {result.valid_loss:.4f}, "
+            f"training {result.train_loss:.4f}"
         )
 
     def _line(self, step: StepResult) -> str:
@@ -73,7 +83,7 @@ class TrainingLine:
         return (
             f"epoch {step.epoch} of {self._epochs}, step {step.step} of {step.steps}: "
             f"loss {self._loss:.3f}, perplexity {perplexity(self._loss):.1f}, "
-            f"{step.tokens_per_second:,.0f} tokens/s, density {step.density:.3f}, "
+            f"{step.tokens_per_second:,.0f} {self._unit}/s, density {step.density:.3f}, "
             f"{timedelta(seconds=round(left))} left"
         )
 

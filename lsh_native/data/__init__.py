@@ -14,7 +14,7 @@ from lsh_native.data.batches import (
 from lsh_native.data.corpus import Corpus
 from lsh_native.data.folder import CorpusError, read_corpus
 from lsh_native.data.generated import agreement_source, generate_corpus
-from lsh_native.data.images import IdxError, Images, digits, read_idx, read_images
+from lsh_native.data.images import IdxError, Images, digits, image_batches, read_idx, read_images
 from lsh_native.data.levels import BYTES, CHARACTERS, LEVELS, WORDS, Level
 from lsh_native.data.published import PUBLISHED, PublishedCorpus
 from lsh_native.data.source import WordSource
@@ -42,6 +42,7 @@ __all__ = [
     "digits",
     "evaluation_columns",
     "generate_corpus",
+    "image_batches",
     "random_windows",
     "read_corpus",
     "read_idx",

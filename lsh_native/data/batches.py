@@ -37,8 +37,8 @@ class Window:
     """A piece of every column.
 
     Args:
-        input: int64 (T, B), the tokens to read.
-        target: int64 (T, B), the token that follows each, or `IGNORED`.
+        input: int64 (T, B), the tokens to read; of images float (T, B, I), their rows.
+        target: int64 (T, B), the token that follows each, or `IGNORED`; of images (B,), the class.
     """
 
     input: Tensor

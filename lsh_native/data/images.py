@@ -9,9 +9,12 @@ Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwrit
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -21,7 +24,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-__all__ = ["IdxError", "Images", "digits", "read_idx", "read_images"]
+from lsh_native.data.batches import Window
+from lsh_native.data.vocabulary import Vocabulary
+
+__all__ = ["IdxError", "Images", "digits", "image_batches", "read_idx", "read_images"]
 
 _DTYPES: Final = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _SPLITS: Final = {"train": "train", "test": "t10k"}
@@ -42,6 +48,8 @@ class Images:
         test: float32 (M, rows, columns) in [0, 1].
         test_labels: int64 (M,).
         classes: how many there are.
+        valid: float32 (K, rows, columns); no image unless some are `held_out`.
+        valid_labels: int64 (K,).
     """
 
     name: str
@@ -50,6 +58,69 @@ class Images:
     test: Tensor
     test_labels: Tensor
     classes: int
+    valid: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
+    valid_labels: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def held_out(self, *, share: float = 1 / 12, limit: int | None = None) -> Images:
+        """The same with the last training images set aside for validation.
+
+        Args:
+            share: of the training images, in (0, 1).
+            limit: keep only so many images for training and validation together.
+
+        Raises:
+            ValueError: a number is out of range, or nothing is left to train on or to validate on.
+        """
+        count = min(len(self.train), len(self.train) if limit is None else limit)
+        kept_back = round(share * count) if 0 < share < 1 else 0
+        if not 1 <= kept_back < count:
+            raise ValueError(
+                f"share must be in (0, 1) and leave images for training and for validation, "
+                f"got {share} of {count} images"
+            )
+        train, valid = self.train[:count].split([count - kept_back, kept_back])
+        labels, valid_labels = self.train_labels[:count].split([count - kept_back, kept_back])
+        return replace(
+            self, train=train, train_labels=labels, valid=valid, valid_labels=valid_labels
+        )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes by name, which are their numbers."""
+        return Vocabulary(tokens=tuple(map(str, range(self.classes))))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 in hexadecimal over images and labels; the name plays no part."""
+        digest = hashlib.sha256()
+        for tensor in (
+            *(self.train, self.train_labels, self.valid, self.valid_labels),
+            *(self.test, self.test_labels),
+        ):
+            digest.update(f"{tuple(tensor.shape)}:".encode())
+            digest.update(tensor.contiguous().cpu().numpy().data)
+        return digest.hexdigest()
+
+
+def image_batches(
+    images: Tensor, labels: Tensor, batch_size: int, generator: torch.Generator | None = None
+) -> Iterator[Window]:
+    """Cut images into batches in which time runs over rows; the last batch may be smaller.
+
+    Args:
+        images: (N, rows, columns).
+        labels: int64 (N,).
+        batch_size: images B in a batch.
+        generator: of the order, on the CPU; None keeps it as it is.
+
+    Yields:
+        Windows of input (rows, B, columns) and target (B,).
+    """
+    count = len(images)
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    for chosen in order.to(images.device).split(batch_size):
+        read = images[chosen].transpose(0, 1).contiguous()
+        yield Window(input=read, target=labels[chosen])
 
 
 def read_idx(path: str | PathLike[str]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from lsh_native.models.awd_lstm import AWDLSTM
 from lsh_native.models.catalogue import FAMILIES, as_model, model_values
+from lsh_native.models.classifier import RowClassifier
 from lsh_native.models.record import Model
 from lsh_native.models.rhn import RHN
 from lsh_native.models.stacked import StackedGRU, StackedLSTM, StackedRNN
@@ -11,6 +12,7 @@ __all__ = [
     "FAMILIES",
     "RHN",
     "Model",
+    "RowClassifier",
     "StackedGRU",
     "StackedLSTM",
     "StackedRNN",

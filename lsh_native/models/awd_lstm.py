@@ -7,7 +7,7 @@ Dai, Salakhutdinov & Cohen, "Breaking the softmax bottleneck", 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -54,6 +54,7 @@ class AWDLSTM:
     """
 
     family: ClassVar[str] = "awd_lstm"
+    reads: ClassVar[Literal["text", "images"]] = "text"
 
     embedding_size: int = 300
     hidden_sizes: tuple[int, ...] = (1150, 1150, 650)
@@ -86,7 +87,7 @@ class AWDLSTM:
                     f"latent_dropout must be 0 without experts, got {self.latent_dropout}"
                 )
 
-    def build(self, vocabulary_size: int, dtype: torch.dtype) -> LanguageModel:
+    def build(self, outcomes: int, dtype: torch.dtype) -> LanguageModel:
         """The untrained module; see `Model`."""
         E, last = self.embedding_size, self.hidden_sizes[-1]
         stack = LSTMStack(
@@ -97,14 +98,14 @@ class AWDLSTM:
         )
         decoder: SparseLinear | MixtureOfSoftmaxes
         if self.experts == 0:
-            softmax = decoder = SparseLinear(last, vocabulary_size, dtype=dtype)
+            softmax = decoder = SparseLinear(last, outcomes, dtype=dtype)
         else:
             decoder = MixtureOfSoftmaxes(
-                last, E, vocabulary_size, self.experts, dropout=self.latent_dropout, dtype=dtype
+                last, E, outcomes, self.experts, dropout=self.latent_dropout, dtype=dtype
             )
             softmax = decoder.output
         model = LanguageModel(
-            SparseEmbedding(vocabulary_size, E, dtype=dtype),
+            SparseEmbedding(outcomes, E, dtype=dtype),
             stack,
             decoder,
             input_dropout=LockedDropout(self.input_dropout),

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from lsh_native.models.awd_lstm import AWDLSTM
+from lsh_native.models.classifier import RowClassifier
 from lsh_native.models.record import Model
 from lsh_native.models.rhn import RHN
 from lsh_native.models.stacked import StackedGRU, StackedLSTM, StackedRNN
@@ -14,7 +15,8 @@ from lsh_native.models.stacked import StackedGRU, StackedLSTM, StackedRNN
 __all__ = ["FAMILIES", "as_model", "model_values"]
 
 FAMILIES: Mapping[str, type[Model]] = {
-    record.family: record for record in (StackedLSTM, StackedGRU, StackedRNN, RHN, AWDLSTM)
+    record.family: record
+    for record in (StackedLSTM, StackedGRU, StackedRNN, RHN, AWDLSTM, RowClassifier)
 }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 
 from lsh_native.nn.language_model import LanguageModel
+from lsh_native.nn.sequence_classifier import SequenceClassifier
 
 __all__ = [
     "POSITIVE",
@@ -35,14 +36,21 @@ class Model(Protocol):
 
     Attributes:
         family: what a recipe calls it.
+        reads: what it learns from: a text, whose next token it tells, or images, whose class.
     """
 
     family: ClassVar[str]
+    reads: ClassVar[Literal["text", "images"]]
 
     def __init__(self, **fields: Any) -> None: ...
 
-    def build(self, vocabulary_size: int, dtype: torch.dtype) -> LanguageModel:
-        """Makes the untrained module on the CPU, from torch's global random numbers."""
+    def build(self, outcomes: int, dtype: torch.dtype) -> LanguageModel | SequenceClassifier:
+        """Makes the untrained module on the CPU, from torch's global random numbers.
+
+        Args:
+            outcomes: what it tells apart: words of a vocabulary, or classes.
+            dtype: of its weights.
+        """
 
 
 def check_counts(record: object, names: Iterable[str]) -> None:

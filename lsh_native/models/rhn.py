@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -52,6 +52,7 @@ class RHN:
     """
 
     family: ClassVar[str] = "rhn"
+    reads: ClassVar[Literal["text", "images"]] = "text"
 
     embedding_size: int = 830
     hidden_size: int = 830
@@ -74,7 +75,7 @@ class RHN:
         check_flags(self, ("coupled", "tied"))
         check_tied(self.tied, self.embedding_size, "hidden_size", self.hidden_size)
 
-    def build(self, vocabulary_size: int, dtype: torch.dtype) -> LanguageModel:
+    def build(self, outcomes: int, dtype: torch.dtype) -> LanguageModel:
         """The untrained module; see `Model`."""
         recurrent = SparseRHN(
             self.embedding_size,
@@ -87,9 +88,9 @@ class RHN:
             dtype=dtype,
         )
         model = LanguageModel(
-            SparseEmbedding(vocabulary_size, self.embedding_size, dtype=dtype),
+            SparseEmbedding(outcomes, self.embedding_size, dtype=dtype),
             recurrent,
-            SparseLinear(self.hidden_size, vocabulary_size, dtype=dtype),
+            SparseLinear(self.hidden_size, outcomes, dtype=dtype),
             input_dropout=LockedDropout(self.input_dropout),
             output_dropout=LockedDropout(self.output_dropout),
             embedding_dropout=self.embedding_dropout,

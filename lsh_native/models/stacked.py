@@ -6,7 +6,7 @@ Source: Zaremba, Sutskever & Vinyals, "Recurrent neural network regularization",
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -49,6 +49,7 @@ class _Stacked:
     """
 
     family: ClassVar[str]
+    reads: ClassVar[Literal["text", "images"]] = "text"
     _layers: ClassVar[type[SparseTorchRecurrent]]
 
     embedding_size: int = 64
@@ -64,10 +65,10 @@ class _Stacked:
         check_flags(self, ("tied",))
         check_tied(self.tied, self.embedding_size, "hidden_size", self.hidden_size)
 
-    def build(self, vocabulary_size: int, dtype: torch.dtype) -> LanguageModel:
+    def build(self, outcomes: int, dtype: torch.dtype) -> LanguageModel:
         """The untrained module; see `Model`."""
         return LanguageModel(
-            SparseEmbedding(vocabulary_size, self.embedding_size, dtype=dtype),
+            SparseEmbedding(outcomes, self.embedding_size, dtype=dtype),
             self._layers(
                 self.embedding_size,
                 self.hidden_size,
@@ -75,7 +76,7 @@ class _Stacked:
                 dropout=self.dropout if self.num_layers > 1 else 0.0,
                 dtype=dtype,
             ),
-            SparseLinear(self.hidden_size, vocabulary_size, dtype=dtype),
+            SparseLinear(self.hidden_size, outcomes, dtype=dtype),
             input_dropout=nn.Dropout(self.dropout),
             output_dropout=nn.Dropout(self.dropout),
             tied=self.tied,

@@ -1,4 +1,4 @@
-"""Modules to drop in: sparse layers that act as `torch.nn`'s do, and a language model."""
+"""Modules to drop in: sparse layers that act as `torch.nn`'s do, models of text and of images."""
 
 from lsh_native.nn.compact import CompactRecurrent, compact
 from lsh_native.nn.dense_form import dense_form
@@ -16,6 +16,7 @@ from lsh_native.nn.lstm_stack import LSTMStack
 from lsh_native.nn.mixture import MixtureOfSoftmaxes
 from lsh_native.nn.rhn import SparseRHN, from_highways, from_variables
 from lsh_native.nn.rnn import SparseRNN
+from lsh_native.nn.sequence_classifier import SequenceClassifier
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
 from lsh_native.nn.token_losses import mean_loss, token_losses
@@ -31,6 +32,7 @@ __all__ = [
     "LiveWeights",
     "LockedDropout",
     "MixtureOfSoftmaxes",
+    "SequenceClassifier",
     "SparseEmbedding",
     "SparseGRU",
     "SparseLSTM",

@@ -60,7 +60,7 @@ def _figures(
         method="dense" if candidate is None else str(candidate),
         valid_perplexity=perplexity(saved.valid_loss),
         test_perplexity=perplexity(test),
-        blocks=count_blocks(saved.model.masks(), gates=LSTM.gates),
+        blocks=count_blocks(saved.language_model.masks(), gates=LSTM.gates),
         file_bytes=path.stat().st_size,
         training_tokens_per_second=statistics.median(
             epoch.tokens / epoch.details["train_seconds"] for epoch in epochs
@@ -81,7 +81,7 @@ def _inference_speeds(models: Sequence[SavedModel], tokens: Tensor) -> list[floa
             recipe = saved.recipe
             with torch.inference_mode():
                 evaluate(
-                    saved.model,
+                    saved.language_model,
                     tokens,
                     batch_size=recipe.evaluation_batch_size,
                     window=recipe.window,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsh_native.data import Corpus, evaluation_columns
+from lsh_native.data import Corpus, Images, evaluation_columns
 from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
@@ -110,6 +110,10 @@ class TrainingRunner:
     def __post_init__(self) -> None:
         if not 0 < self.density <= 1:
             raise ValueError(f"density must be in (0, 1], got {self.density}")
+        if self.recipe.model.reads != "text":
+            raise ValueError(
+                f"a search needs a model that reads text, got a {self.recipe.model.family}"
+            )
         rows = len(self._windows())
         if rows < self.spectrum_settings.rows:
             raise ValueError(
@@ -238,7 +242,7 @@ class TrainingRunner:
 
 
 def make_trainer(
-    corpus: Corpus,
+    data: Corpus | Images,
     recipe: Recipe,
     candidate: Candidate | None,
     *,
@@ -249,15 +253,15 @@ def make_trainer(
     """Makes an untrained network of a recipe, and what trains and prunes it.
 
     Args:
-        corpus: what it is trained and evaluated on.
+        data: what it is trained and evaluated on.
         recipe: how.
         candidate: how it is pruned; None for a dense network.
         density: share of all weight matrices that it keeps, unless the candidate says.
         seed: of everything random.
         device: where it is trained.
     """
-    model = draw_model(recipe, len(corpus.vocabulary), seed=seed).to(device)
-    steps = recipe.steps_per_epoch(len(corpus.train))
+    model = draw_model(recipe, len(data.vocabulary), seed=seed).to(device)
+    steps = recipe.steps_per_epoch(len(data.train))
     topology = None
     if candidate is not None:
         topology = Topology(
@@ -267,7 +271,7 @@ def make_trainer(
             seed=seed,
             steps=steps * recipe.epochs,
         )
-    return Trainer(model, corpus, recipe, topology=topology, seed=seed)
+    return Trainer(model, data, recipe, topology=topology, seed=seed)
 
 
 @contextmanager

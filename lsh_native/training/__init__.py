@@ -9,6 +9,7 @@ from lsh_native.training.checkpoint import (
 )
 from lsh_native.training.evaluate import evaluate, perplexity
 from lsh_native.training.generate import generate
+from lsh_native.training.image_class import ImageClass, evaluate_classifier
 from lsh_native.training.memory import MemoryExhaustedError
 from lsh_native.training.model import (
     SavedModel,
@@ -18,6 +19,7 @@ from lsh_native.training.model import (
     model_state,
     save_model,
 )
+from lsh_native.training.next_token import NextToken
 from lsh_native.training.onnx_file import write_onnx
 from lsh_native.training.optim import AveragedSGD, averaged_parameters
 from lsh_native.training.recipe import Recipe
@@ -27,6 +29,7 @@ from lsh_native.training.result import (
     Snapshot,
 )
 from lsh_native.training.session import CHECKPOINT, train
+from lsh_native.training.task import Evaluation, Objective, Task
 from lsh_native.training.tracking import (
     EpochTable,
     JsonLines,
@@ -45,19 +48,25 @@ __all__ = [
     "DivergedError",
     "EpochResult",
     "EpochTable",
+    "Evaluation",
+    "ImageClass",
     "JsonLines",
     "MemoryExhaustedError",
+    "NextToken",
+    "Objective",
     "Recipe",
     "SavedModel",
     "Scalars",
     "Snapshot",
     "StepResult",
+    "Task",
     "Tracker",
     "Trainer",
     "averaged_parameters",
     "dense_state",
     "draw_model",
     "evaluate",
+    "evaluate_classifier",
     "generate",
     "load_checkpoint",
     "load_model",

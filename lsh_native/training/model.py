@@ -1,4 +1,4 @@
-"""The language model of a recipe: drawn from a seed, written to a file, read from one."""
+"""The model of a recipe: drawn from a seed, written to a file, read from one."""
 
 import os
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lsh_native.data.vocabulary import Vocabulary
 from lsh_native.nn.language_model import LanguageModel
+from lsh_native.nn.sequence_classifier import SequenceClassifier
 from lsh_native.nn.storage import compressed, expanded
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lsh_native.training.memory import memory_errors
@@ -26,16 +27,30 @@ class SavedModel:
     Args:
         model: In evaluation mode, on the CPU, with its masks.
         recipe: What it was trained by.
-        vocabulary: The tokens behind its ids.
+        vocabulary: The tokens, or the names of the classes, behind its ids.
         epoch: Epochs that it was trained.
-        valid_loss: Its validation loss then, nats per token.
+        valid_loss: Its validation loss then, nats per prediction.
     """
 
-    model: LanguageModel
+    model: LanguageModel | SequenceClassifier
     recipe: Recipe
     vocabulary: Vocabulary
     epoch: int
     valid_loss: float
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The model, where it is one of text.
+
+        Raises:
+            ValueError: it is a classifier.
+        """
+        if not isinstance(self.model, LanguageModel):
+            raise ValueError(
+                f"the model must be a language model, got a {self.recipe.model.family}, "
+                "which reads images"
+            )
+        return self.model
 
     def require_vocabulary(self, vocabulary: Vocabulary, name: str) -> None:
         """Refuses a text whose tokens are numbered otherwise.
@@ -50,10 +65,10 @@ class SavedModel:
             )
 
 
-def draw_model(recipe: Recipe, vocabulary_size: int, *, seed: int) -> LanguageModel:
+def draw_model(recipe: Recipe, outcomes: int, *, seed: int) -> LanguageModel | SequenceClassifier:
     """Make an untrained dense model on the CPU; the same seed gives the same weights."""
     with RandomStream(seed, torch.device("cpu")), memory_errors("for the model", _LESS_MODEL):
-        return recipe.model.build(vocabulary_size, recipe.torch_dtype)
+        return recipe.model.build(outcomes, recipe.torch_dtype)
 
 
 def save_model(
@@ -102,10 +117,10 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         raise CheckpointError(f"{path} does not hold a model of this version: {error}") from error
 
 
-def _require_shapes(state: Mapping[str, Tensor], recipe: Recipe, vocabulary_size: int) -> None:
+def _require_shapes(state: Mapping[str, Tensor], recipe: Recipe, outcomes: int) -> None:
     """Refuses a state that is not the recipe's before memory is taken for what the recipe says."""
     with RandomStream(0, torch.device("cpu")), torch.device("meta"):
-        model = recipe.model.build(vocabulary_size, recipe.torch_dtype)
+        model = recipe.model.build(outcomes, recipe.torch_dtype)
     for name, parameter in model.named_parameters():
         shape = tuple(state[name].shape) if name in state else None
         if shape != tuple(parameter.shape):

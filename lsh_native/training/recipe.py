@@ -56,15 +56,15 @@ class Recipe:
     Args:
         model: Which model, and its sizes: a record of `lsh_native.models`, or a table with its
             `family` and fields.
-        batch_size: Columns into which the training tokens are cut.
+        batch_size: Columns into which the training tokens are cut; images in a batch.
         window: Steps of truncated back-propagation through time; the state is carried between
-            windows.
+            windows. An image is read whole.
         window_spread: Standard deviation of the length of a window, in steps. Above 0, windows are
             cut anew in each epoch, one in twenty half as long, and the step size of a window goes
             with its length; see `random_windows`.
         micro_batches: Parts of the columns that go through the model one after another, their
             gradients added up: the same step in less memory.
-        epochs: Passes over the training tokens in the full schedule.
+        epochs: Passes over the training data in the full schedule.
         finetune_epochs: Epochs after those, from the best model on, averaging from the start.
         optimizer: `sgd`, which may average its weights, `adam`, or `adamw`, in which weight decay
             is no part of the gradient.
@@ -88,7 +88,8 @@ class Recipe:
         weight_decay: Coefficient of the L2 penalty, added to the gradient as `weight_decay · w`.
         nonmono: Most recent epochs that the trigger of weight averaging overlooks (see
             `averaging_is_due`); None never averages. SGD only.
-        evaluation_batch_size: Columns into which validation and test tokens are cut.
+        evaluation_batch_size: Columns into which validation and test tokens are cut; images
+            at once.
         dtype: Precision of the weights.
         precision: `full`, or `bfloat16` to compute what can be in 16 bits, on a GPU.
 
@@ -165,6 +166,14 @@ class Recipe:
             raise ValueError(
                 f"nonmono and finetune_epochs need the optimizer sgd, got {self.optimizer}"
             )
+        if self.model.reads == "images":
+            plain = {"window_spread": 0, "activation_penalty": 0, "temporal_penalty": 0}
+            for name, value in {**plain, "loss": "mean"}.items():
+                if getattr(self, name) != value:
+                    raise ValueError(
+                        f"{name} must be {value} for a model that reads images, "
+                        f"got {getattr(self, name)}"
+                    )
         if self.micro_batches > self.batch_size:
             raise ValueError(
                 f"micro_batches must be at most batch_size, {self.batch_size}, "
@@ -216,16 +225,20 @@ class Recipe:
         cosine = (1 + math.cos(angle)) / 2
         return self.learning_rate * (self.decay_floor + (1 - self.decay_floor) * cosine)
 
-    def steps_per_epoch(self, tokens: int) -> int:
-        """Windows, and so updates of the weights, in one pass over this many training tokens.
+    def steps_per_epoch(self, count: int) -> int:
+        """Updates of the weights in one pass over so many training tokens or images.
 
         Raises:
-            ValueError: The tokens do not fill one window.
+            ValueError: The tokens do not fill one window, or there is no image.
         """
-        targets = tokens // self.batch_size - 1
+        if self.model.reads == "images":
+            if count < 1:
+                raise ValueError("training needs at least one image, got none")
+            return math.ceil(count / self.batch_size)
+        targets = count // self.batch_size - 1
         if targets < self.window:
             raise ValueError(
                 f"training needs at least {self.batch_size * (self.window + 1)} tokens, a window "
-                f"of {self.window} and one more in each of {self.batch_size} columns, got {tokens}"
+                f"of {self.window} and one more in each of {self.batch_size} columns, got {count}"
             )
         return math.ceil(targets / (self.window * (MEAN_LENGTH if self.window_spread else 1)))

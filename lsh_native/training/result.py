@@ -29,20 +29,21 @@ class DivergedError(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one epoch measured; losses in nats per token.
+    """What one epoch measured; losses in nats per prediction, of a token or of an image's class.
 
     Args:
         epoch: Epochs trained, counted from 1.
-        train_loss: Mean over the training tokens, with dropout, each at the weights of its own
-            step.
-        valid_loss: Mean over the validation tokens.
+        train_loss: Mean over the training data, with dropout, each prediction at the weights of its
+            own step.
+        valid_loss: Mean over the validation data.
         perplexity: `exp(valid_loss)`.
-        tokens: Training tokens predicted.
+        tokens: Predictions made in training.
         seconds: Wall-clock seconds of training and evaluation.
         train_seconds: Those of training alone.
         density: Live share of the weights that the topology rules, in [0, 1]; 1 without a topology.
         learning_rate: Step size of the last step.
         averaging: Whether the weights evaluated were averages.
+        accuracy: Share of validation images whose class is told; None of a text.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class EpochResult:
     density: float
     learning_rate: float
     averaging: bool
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +65,7 @@ class Snapshot:
 
     Args:
         epoch: Epochs trained.
-        valid_loss: Nats per token.
+        valid_loss: Nats per prediction.
         state: The model's weights and masks, as `model_state` names them.
     """
 

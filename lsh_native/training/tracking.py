@@ -36,8 +36,8 @@ class StepResult:
         step: steps done in it.
         steps: steps of an epoch.
         total_steps: steps done in all epochs.
-        loss: mean nats per token of the step.
-        tokens: tokens predicted in this epoch so far.
+        loss: mean nats per prediction of the step.
+        tokens: predictions made in this epoch so far.
         seconds: seconds of training in this epoch so far.
         density: live share of the weights that the topology rules.
     """
@@ -174,6 +174,8 @@ class Scalars:
     def on_epoch(self, result: EpochResult) -> None:
         """Hands on what the epoch measured."""
         for name, value in asdict(result).items():
+            if value is None:
+                continue
             self._write(f"epoch/{name}", float(value), self._total_steps)
         self._write("epoch/training_perplexity", perplexity(result.train_loss), self._total_steps)
 

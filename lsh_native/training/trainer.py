@@ -1,26 +1,27 @@
-"""One model trained on one text by one recipe, an epoch at a time, resumable at any step."""
+"""One model trained on one text, or on images, by one recipe; resumable at any step."""
 
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from lsh_native.data.batches import Window, columns, random_windows, windows
-from lsh_native.data.corpus import Corpus
-from lsh_native.nn import LanguageModel, LiveWeights, SparseModule, mean_loss
+from lsh_native.data import Corpus, Images, Window
+from lsh_native.nn import LiveWeights, SparseModule
 from lsh_native.sparsity.selection import NaNError
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from lsh_native.training.evaluate import evaluate, perplexity
+from lsh_native.training.evaluate import perplexity
+from lsh_native.training.image_class import ImageClass
 from lsh_native.training.memory import memory_errors
 from lsh_native.training.model import load_model_state_, model_state
+from lsh_native.training.next_token import NextToken
 from lsh_native.training.optim import (
     AveragedSGD,
     averaged_parameters,
@@ -35,6 +36,7 @@ from lsh_native.training.result import (
     EpochResult,
     Snapshot,
 )
+from lsh_native.training.task import Objective, State, Task
 
 _LESS_A_STEP = (
     "lower batch_size or window, or raise micro_batches, which leaves the result as it is"
@@ -47,7 +49,7 @@ class _Progress:
     """How far the epoch in flight is."""
 
     step: int = 0
-    loss: float = 0.0  # summed over tokens
+    loss: float = 0.0  # summed over predictions
     tokens: int = 0
     seconds: float = 0.0
 
@@ -55,9 +57,9 @@ class _Progress:
 class Trainer:
     """Trains a model in place, an epoch at a time.
 
-    A step is: the loss of one window, its gradient, clipping, `optimizer.step()`,
+    A step is: the loss of one batch, its gradient, clipping, `optimizer.step()`,
     `topology.step(optimizer)`. An epoch starts from a zero state and ends with an evaluation on the
-    validation text, after which averaging may start. It leaves the model as it was evaluated, so
+    validation data, after which averaging may start. It leaves the model as it was evaluated, so
     that is what a checkpoint or a spectrum sees. A topology that changes once per epoch therefore
     does so in the first step of the next one: `every=recipe.steps_per_epoch(…), begin=1`.
 
@@ -65,10 +67,8 @@ class Trainer:
     step the global generators stand where the caller left them.
 
     Args:
-        model: A `LanguageModel`, or what maps tokens (T, B) and a state (None or a tuple of
-            tensors (…, B, H)) to logits (T, B, V) and the next state. Training happens on its
-            device.
-        corpus: What to train and evaluate on.
+        model: What `NextToken` or `ImageClass` takes. Training happens on its device.
+        data: What to train and evaluate on: a text to predict, or images to classify.
         recipe: How to train.
         topology: What keeps the model sparse; None for a model without one.
         seed: Seed of the dropout.
@@ -88,7 +88,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        corpus: Corpus,
+        data: Corpus | Images,
         recipe: Recipe,
         *,
         topology: Topology | None = None,
@@ -107,25 +107,35 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             live=self._live,
         )
-        self.steps_per_epoch = recipe.steps_per_epoch(len(corpus.train))
+        kind = "text" if isinstance(data, Corpus) else "images"
+        if recipe.model.reads != kind:
+            raise ValueError(
+                f"a {recipe.model.family} must be given {recipe.model.reads}, got {data.name}, "
+                f"which is {kind}"
+            )
+        self.steps_per_epoch = recipe.steps_per_epoch(len(data.train))
         self.history: list[EpochResult] = []
         self.best: Snapshot | None = None
-        self._train = columns(corpus.train, recipe.batch_size).to(device)
-        self._valid = corpus.valid.to(device)
+        self._device = device
+        self._task: Task = (
+            NextToken(model, data, recipe)
+            if isinstance(data, Corpus)
+            else ImageClass(model, data, recipe)
+        )
         self._seed = seed
         self._random = RandomStream(seed, device)
-        self._state: tuple[Tensor, ...] | None = None
+        self._state: State | None = None
         self._progress = _Progress()
         self._intact = True
         self._identity = {
             "kind": "training",
             "recipe": recipe.to_dict(),
-            "corpus": corpus.hash,
-            "vocabulary": corpus.vocabulary.hash,
+            **self._task.identity,
             "sparse": topology is not None,
             "seed": seed,
         }
-        self._refuse_impossible(device)
+        if recipe.precision == "bfloat16" and device.type != "cuda":
+            raise ValueError(f"precision bfloat16 needs a model on a GPU, got one on {device}")
 
     @property
     def epoch(self) -> int:
@@ -139,7 +149,7 @@ class Trainer:
 
     @property
     def tokens(self) -> int:
-        """Tokens predicted in the epoch in flight."""
+        """Predictions made in the epoch in flight."""
         return self._progress.tokens
 
     @property
@@ -168,7 +178,7 @@ class Trainer:
         if self.epoch == self.recipe.epochs and self._progress.step == 0:
             self._begin_finetuning()
         self.model.train()
-        for window in self._windows()[self._progress.step :]:
+        for window in islice(self._windows(), self._progress.step, None):
             with memory_errors(f"in epoch {self.epoch + 1}", _LESS_A_STEP):
                 loss = self._train_step(window)
             if on_step is not None:
@@ -229,7 +239,7 @@ class Trainer:
         """
         tensors, metadata = load_checkpoint(path, expected=self._identity)
         model = _part(tensors, "model")
-        device = self._valid.device
+        device = self._device
         random = RandomStream(0, device)
         try:
             _require_layout(model, model_state(self.model))
@@ -255,15 +265,9 @@ class Trainer:
             self.best = Snapshot(**metadata["best"], state=_part(tensors, "best", device))
         self._intact = True
 
-    def _windows(self) -> tuple[Window, ...]:
-        """The windows of the epoch in flight; a function of seed and epoch."""
-        recipe = self.recipe
-        if recipe.window_spread == 0:
-            return windows(self._train, recipe.window)
-        # seeds of neighbouring runs and epochs must not meet
-        generator = torch.Generator().manual_seed((self._seed + (self.epoch << 32)) % 2**63)
-        count = self.steps_per_epoch
-        return random_windows(self._train, count, recipe.window, recipe.window_spread, generator)
+    def _windows(self) -> Iterable[Window]:
+        """The batches of the epoch in flight; a function of seed and epoch."""
+        return self._task.batches(self.epoch, self._seed)
 
     def _train_step(self, window: Window) -> float:
         started = time.perf_counter()
@@ -291,7 +295,7 @@ class Trainer:
         self.optimizer.step()
         if self.topology is not None:
             self._step_topology(self.topology)
-        self._state = tuple(part.detach() for part in state)
+        self._state = tuple(part.detach() for part in state) or None
         progress.step += 1
         progress.loss += loss * window.target.numel()
         progress.tokens += window.target.numel()
@@ -299,50 +303,36 @@ class Trainer:
         self._intact = True
         return loss
 
-    def _backward(self, window: Window) -> tuple[float, tuple[Tensor, ...]]:
-        """Adds up the gradients of a window; its mean loss per token, and the state after it."""
+    def _backward(self, window: Window) -> tuple[float, State]:
+        """Adds up the gradients of a batch; its mean loss per prediction, and the state after."""
         parts = self.recipe.micro_batches
         if parts == 1:
-            objective, mean, state = self._objective(window, self._state)
-            torch.autograd.backward(objective)
-            return mean.item(), state
+            made = self._objective(window, self._state)
+            torch.autograd.backward(made.objective)
+            return made.mean.item(), made.state
         total, after = 0.0, []
         groups = [part.tensor_split(parts, dim=-2) for part in self._state or ()]
-        for index, (tokens, target) in enumerate(
+        size = window.target.shape[-1]
+        for index, (read, target) in enumerate(
             zip(
                 window.input.tensor_split(parts, dim=1),
-                window.target.tensor_split(parts, dim=1),
+                window.target.tensor_split(parts, dim=-1),
                 strict=True,
             )
         ):
+            if not target.numel():  # a last batch with fewer items than parts
+                continue
             before = tuple(group[index].contiguous() for group in groups) or None
-            objective, mean, state = self._objective(Window(input=tokens, target=target), before)
-            share = target.shape[1] / window.target.shape[1]
-            torch.autograd.backward(objective * share)
-            total += mean.item() * share
-            after.append([part.detach() for part in state])
+            made = self._objective(Window(input=read, target=target), before)
+            share = target.shape[-1] / size
+            torch.autograd.backward(made.objective * share)
+            total += made.mean.item() * share
+            after.append([part.detach() for part in made.state])
         return total, tuple(torch.cat(same, dim=-2) for same in zip(*after, strict=True))
 
-    def _objective(
-        self, window: Window, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """What is minimised, the mean loss per token in it, and the next state."""
-        recipe, target = self.recipe, window.target.flatten()
+    def _objective(self, window: Window, state: State | None) -> Objective:
         with self._autocast():
-            if not isinstance(self.model, LanguageModel):
-                logits, after = self.model(window.input, state)
-                mean = cross_entropy(logits.flatten(0, 1), target)
-            else:
-                encoding = self.model.encode(window.input, state)
-                mean = mean_loss(self.model.decoder, encoding.hidden.flatten(0, 1), target)
-                after = encoding.state
-            objective = mean * len(window.target) if recipe.loss == "sum" else mean
-            if recipe.activation_penalty > 0:
-                objective = objective + recipe.activation_penalty * encoding.output.pow(2).mean()
-            if recipe.temporal_penalty > 0 and len(window.input) > 1:
-                change = encoding.raw.diff(dim=0).pow(2).mean()
-                objective = objective + recipe.temporal_penalty * change
-        return objective, mean, after
+            return self._task.objective(window, state)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "full":
@@ -374,17 +364,6 @@ class Trainer:
         self.optimizer.state.clear()
         self.optimizer.start_averaging()
 
-    def _refuse_impossible(self, device: torch.device) -> None:
-        recipe = self.recipe
-        if recipe.precision == "bfloat16" and device.type != "cuda":
-            raise ValueError(f"precision bfloat16 needs a model on a GPU, got one on {device}")
-        penalised = recipe.activation_penalty > 0 or recipe.temporal_penalty > 0
-        if penalised and not isinstance(self.model, LanguageModel):
-            raise ValueError(
-                "activation_penalty and temporal_penalty need a LanguageModel, "
-                f"got {type(self.model).__name__}"
-            )
-
     def _step_topology(self, topology: Topology) -> None:
         try:
             topology.step(self.optimizer)
@@ -397,12 +376,8 @@ class Trainer:
         averaging = isinstance(self.optimizer, AveragedSGD) and self.optimizer.averaging
         with averaged_parameters(self.optimizer):
             with memory_errors(f"in the evaluation of epoch {self.epoch + 1}", _LESS_EVALUATION):
-                loss = evaluate(
-                    self.model,
-                    self._valid,
-                    batch_size=self.recipe.evaluation_batch_size,
-                    window=self.recipe.window,
-                )
+                evaluation = self._task.evaluate()
+            loss = evaluation.loss
             self._require_finite("validation loss", loss)
             self._require_finite("validation perplexity", perplexity(loss))
             if self.best is None or loss < self.best.valid_loss:
@@ -412,6 +387,7 @@ class Trainer:
             train_loss=progress.loss / progress.tokens,
             valid_loss=loss,
             perplexity=perplexity(loss),
+            accuracy=evaluation.accuracy,
             tokens=progress.tokens,
             seconds=progress.seconds + time.perf_counter() - started,
             train_seconds=progress.seconds,

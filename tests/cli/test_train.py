@@ -78,7 +78,7 @@ def test_it_is_evaluated_and_speaks(trained: Path, capsys: pytest.CaptureFixture
     ]
     assert said[0]["tokens"] == said[1]["tokens"] == 7_999
     assert said[0]["loss"] == pytest.approx(said[1]["loss"], rel=1e-2)
-    assert "floor 5.7340 bits" in run(capsys, "evaluate", model, text)
+    assert "floor 5.7340, +" in run(capsys, "evaluate", model, text)
     words = run(capsys, "generate", model, "--length=12", "--prompt=the.1 noun1.2")
     assert words.startswith("the.1 noun1.2 ")
     assert len(words.split()) <= 14
@@ -179,7 +179,28 @@ def test_killed_it_goes_on_to_the_same_network(
 def test_recipes_are_read(path: Path) -> None:
     parser = make_parser(train)
     options = parser.instantiate(parser.parse_args(["--config", str(path)]))
-    assert options.recipe.model.family in path.stem.replace("-", "_")
+    model = options.recipe.model
+    assert (model.family if model.reads == "text" else model.cell) in path.stem.replace("-", "_")
+
+
+def test_a_classifier_of_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, folder = tmp_path / "digits.toml", tmp_path / "network"
+    model = '[recipe.model]\nfamily = "row_classifier"\ncolumns = 8\nhidden_size = 8\n'
+    recipe.write_text(f'[recipe]\nepochs = 1\noptimizer = "adam"\nlearning_rate = 4e-3\n{model}')
+    said = run(capsys, "train", recipe, f"--output={folder}", "--sparsity=0.5", "--threads=1")
+    assert "validation accuracy" in said
+    assert "images/s" in said
+    assert "going on after epoch 1 of 1" in run(capsys, "resume", folder)
+    model_file = folder / "model.safetensors"
+    values = json.loads(run(capsys, "evaluate", model_file, "--as_json=true", "--batch_size=99"))
+    assert values["images"] == 449
+    assert 0 <= values["accuracy"] <= 1
+    assert "must be a language model, got a row_classifier" in refused(
+        capsys, "generate", model_file
+    )
+    assert "a search needs a model that reads text" in refused(
+        capsys, "search", recipe, f"--output={tmp_path / 'study'}"
+    )
 
 
 def test_options_come_back(trained: Path) -> None:

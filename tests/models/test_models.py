@@ -12,6 +12,7 @@ from lsh_native.models import (
     AWDLSTM,
     FAMILIES,
     RHN,
+    RowClassifier,
     StackedGRU,
     StackedLSTM,
     StackedRNN,
@@ -202,5 +203,26 @@ def test_bad_records(given: object, error: type[Exception], message: str) -> Non
         as_model(given)
 
 
-def test_every_family_is_tested() -> None:
-    assert {record.family for record in MODELS.values()} == set(FAMILIES)
+def test_every_family_of_text_is_tested() -> None:
+    of_text = {name for name, record in FAMILIES.items() if record.reads == "text"}
+    assert {record.family for record in MODELS.values()} == of_text
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_classifier_is_torchs_layers_with_a_decision(cell: str) -> None:
+    record = RowClassifier(cell=cell, columns=4, hidden_size=5, num_layers=2)
+    assert as_model(model_values(record)) == record
+    torch.manual_seed(1)
+    model = record.build(3, torch.float64)
+    Topology(model, method("static"), density=0.5, seed=2)
+    x, target = torch.rand(T, B, 4, dtype=torch.float64), torch.arange(B)
+    recurrent, decoder = model.recurrent.to_dense(), model.decoder.to_dense()
+    loss = torch.nn.functional.cross_entropy(model(x), target)
+    expected = torch.nn.functional.cross_entropy(decoder(recurrent(x)[0][-1]), target)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    plain = {f"recurrent.{name}": p.grad for name, p in recurrent.named_parameters()}
+    plain |= {f"decoder.{name}": p.grad for name, p in decoder.named_parameters()}
+    for name, mask in model.masks().items():
+        torch.testing.assert_close(model.get_parameter(name).grad, plain[name] * mask)

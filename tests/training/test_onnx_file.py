@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsh_native.models import AWDLSTM, RHN, Model, StackedGRU, StackedLSTM, StackedRNN
+from lsh_native.models import (
+    AWDLSTM,
+    RHN,
+    Model,
+    RowClassifier,
+    StackedGRU,
+    StackedLSTM,
+    StackedRNN,
+)
 from lsh_native.pruning import method
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training import Recipe, draw_model, write_onnx
@@ -50,6 +58,18 @@ def test_onnx_runtime_predicts_the_same(name, tmp_path):
     torch.testing.assert_close(torch.cat(found), expected.log_softmax(-1).detach())
     for ours, theirs in zip(state, last, strict=True):
         torch.testing.assert_close(ours, theirs.detach())
+
+
+def test_onnx_runtime_tells_the_same_class(tmp_path):
+    recipe = Recipe(model=RowClassifier(columns=5, hidden_size=6, num_layers=2, dropout=0.5))
+    model = draw_model(recipe, 3, seed=0)
+    Topology(model, method("static"), density=0.4, seed=1)
+    path = tmp_path / "model.onnx"
+    write_onnx(path, model)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    rows = torch.rand(7, 4, 5, generator=torch.Generator().manual_seed(2))
+    [found] = run(session, rows, [])
+    torch.testing.assert_close(found, model.eval()(rows).log_softmax(-1).detach())
 
 
 def test_without_onnx_it_says_what_to_install(tmp_path, monkeypatch):
