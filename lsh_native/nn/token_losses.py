@@ -105,8 +105,7 @@ def _read_by(decoder: nn.Module) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for module in decoder.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            sparse = isinstance(module, SparseModule)
-            leaf = module.operand(name) if sparse else parameter
+            leaf = module.operand(name) if isinstance(module, SparseModule) else parameter
             found[id(leaf)] = leaf
     return list(found.values())
 

@@ -285,7 +285,8 @@ class Trainer:
         with self._random, self._live or nullcontext():
             loss, state = self._backward(window)
         loss = self._require_finite("training loss", loss)
-        trained, masks = self._weights, None
+        trained: Mapping[str, Tensor] = self._weights
+        masks = None
         if self._live is not None:
             trained = {name: self._live.trained(weight) for name, weight in trained.items()}
         if recipe.clip_norm == "masked" and self.topology is not None:
