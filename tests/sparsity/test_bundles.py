@@ -107,6 +107,16 @@ def results(layer: SparseModule, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return output.detach(), [p.grad.clone() for p in layer.parameters() if p.grad is not None]
 
 
+@pytest.mark.parametrize("forms", [("any", "8x1"), ("8x1", "any"), ("gates", "4x1")], ids="-".join)
+def test_the_matrices_of_a_layer_may_come_in_different_forms(forms: tuple[str, str]) -> None:
+    """Units are shared out by one matrix for all of a layer, so all are cut alike."""
+    torch.manual_seed(0)
+    layer, x = SparseLSTM(40, 160).double(), torch.randn(3, 20, 40).double()
+    masks = zip(layer.masks().items(), forms, strict=True)
+    layer.set_masks({name: draw_form(form, *mask.shape, 4) for (name, mask), form in masks})
+    torch.testing.assert_close(layer(x)[0], layer.to_dense()(x)[0])
+
+
 def test_not_a_number_stays_with_the_rows_that_read_it() -> None:
     mask = draw_form("4x1", 64, 40, 1)
     x = torch.ones(20, 40)
