@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lsh_native.nn.dtypes import MisfitError, covered_by_autocast, kernel_dtype, result_dtype
+from lsh_native.nn.dtypes import kernel_dtype, result_dtype
+from lsh_native.nn.operands import check_features
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.sparsity.linear import sparse_linear
 
@@ -67,14 +68,7 @@ class SparseLinear(SparseModule):
         """Maps (…, C) to (…, R)."""
         if self._dense:
             return linear(input, self.weight, self.bias)
-        if input.dim() == 0 or input.shape[-1] != self.in_features:
-            raise MisfitError(
-                f"the last dimension of input must be {self.in_features}, "
-                f"got shape {tuple(input.shape)}"
-            )
-        covered = covered_by_autocast(self.weight) and input.dtype.is_floating_point
-        if input.dtype != self.weight.dtype and not covered:
-            raise MisfitError(f"input must be {self.weight.dtype} like weight, got {input.dtype}")
+        check_features(input, "in_features", self.in_features, self.weight)
         kernel = kernel_dtype(self.weight.dtype)
         output = sparse_linear(
             input.reshape(-1, self.in_features).to(kernel),

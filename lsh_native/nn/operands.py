@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lsh_native.nn.dtypes import MisfitError, covered_by_autocast
 
-__all__ = ["State", "check_packed", "initial_states", "time_major"]
+__all__ = ["State", "check_features", "check_packed", "initial_states", "time_major"]
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -19,7 +19,7 @@ def time_major(input: Tensor, input_size: int, batch_first: bool, weight: Tensor
     """An input of one or many sequences as (T, B, I)."""
     if input.dim() not in (2, 3):
         raise ValueError(f"input must have 2 or 3 dimensions, got shape {tuple(input.shape)}")
-    _check_features(input, input_size, weight)
+    check_features(input, "input_size", input_size, weight)
     x = input.unsqueeze(1) if input.dim() == 2 else input
     if batch_first and input.dim() == 3:
         x = x.transpose(0, 1)
@@ -32,7 +32,7 @@ def check_packed(data: Tensor, sizes: Tensor, input_size: int, weight: Tensor) -
     """Raises unless data (N, I) are the steps of sequences of which `sizes` move at a time."""
     if data.dim() != 2:
         raise MisfitError(f"packed data must have 2 dimensions, got shape {tuple(data.shape)}")
-    _check_features(data, input_size, weight)
+    check_features(data, "input_size", input_size, weight)
     counts = sizes.tolist()
     falling = all(a >= b for a, b in pairwise(counts))
     if not counts or not falling or counts[-1] < 1 or sum(counts) != len(data):
@@ -87,11 +87,21 @@ def initial_states(
     return states
 
 
-def _check_features(input: Tensor, input_size: int, weight: Tensor) -> None:
-    if input.shape[-1] != input_size:
+def check_features(input: Tensor, name: str, size: int, weight: Tensor) -> None:
+    """Refuses an input (…, size) that is not like the weights.
+
+    Args:
+        input: what came.
+        name: what the module calls the size.
+        size: of the last dimension.
+        weight: one of the module's.
+
+    Raises:
+        MisfitError: shape, dtype, device or layout do not fit.
+    """
+    if input.dim() == 0 or input.shape[-1] != size:
         raise MisfitError(
-            f"the last dimension of input must be input_size {input_size}, "
-            f"got shape {tuple(input.shape)}"
+            f"the last dimension of input must be {name} {size}, got shape {tuple(input.shape)}"
         )
     if not _fits(input, weight.dtype, weight):
         raise MisfitError(
