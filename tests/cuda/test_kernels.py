@@ -19,6 +19,7 @@ from lsh_native.cells import (
     FREE_RHN,
     GRU,
     LSTM,
+    PROJECTED_LSTM,
     RHN,
     Cell,
     run,
@@ -39,9 +40,9 @@ Tolerance = Callable[[torch.dtype], dict[str, float]]
 ORDERS = (0, 1, 2)
 BENDS = ("batch_sizes", "hold", "state_scale")
 
-cells = pytest.mark.parametrize(
-    "cell", [ELMAN, GRU, LSTM, RHN, FREE_RHN], ids=lambda cell: cell.name
-)
+CELLS = [ELMAN, GRU, LSTM, RHN, FREE_RHN]
+
+cells = pytest.mark.parametrize("cell", [*CELLS, PROJECTED_LSTM], ids=lambda cell: cell.name)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
@@ -165,7 +166,7 @@ def test_dense_gradients(kernels: HostKernels, tolerance: Tolerance) -> None:
         assert_near(found[name], expected[name], tolerance(torch.float64), name)
 
 
-@cells
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize(
     ("multiprocessors", "shared_bytes"),
     [(4, 227 << 10), (3, 2600), (20, 300), (50, 3000)],
