@@ -29,7 +29,7 @@ struct Few {
     const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, O = layer.outputs, stride = pass.state_stride;
     const int64_t stored = layer.recurrent_lookup[0].plan.stored_columns();
     const Range slices = share_blocks_by_cost(worker, H, W, layer.recurrent_weight[0].pattern.row_offsets, G);
-    const Range units{slices.begin * W, slices.end * W < H ? slices.end * W : H};
+    const Range units{slices.begin * W < H ? slices.begin * W : H, slices.end * W < H ? slices.end * W : H};
 
     for (int64_t d = 0; d < layer.depth; ++d) pack_slices(layer.recurrent_weight[d], layer.recurrent_lookup[d], slices);
     Range output_slices = slices;

@@ -16,8 +16,8 @@ struct Paneled {
   static void run(const PaneledPass<T>& pass, const Worker& worker) {
     const PanelPlan& plan = pass.panels[0].plan;
     const Range chunks = share(worker, plan.chunks);
-    const int64_t stop = chunks.end * plan.chunk_units;
-    const Range units = {chunks.begin * plan.chunk_units, stop < pass.hidden ? stop : pass.hidden};
+    const int64_t start = chunks.begin * plan.chunk_units, stop = chunks.end * plan.chunk_units;
+    const Range units = {start < pass.hidden ? start : pass.hidden, stop < pass.hidden ? stop : pass.hidden};
     const int64_t numbers = S * pass.hidden * padded_lanes(pass.vector_lanes);
     for (int64_t b = 0; b < pass.batch; ++b) to_slabs(pass, b, pass.current + b * 2 * numbers, units);
     ChunkSums<T> sums;

@@ -14,8 +14,8 @@ namespace LSH_LEVEL {
 
 // The units of a plan's chunks.
 static inline Range units_of(const PanelPlan& plan, Range chunks) {
-  const int64_t end = chunks.end * plan.chunk_units;
-  return {chunks.begin * plan.chunk_units, end < plan.units ? end : plan.units};
+  const int64_t begin = chunks.begin * plan.chunk_units, end = chunks.end * plan.chunk_units, all = plan.units;
+  return {begin < all ? begin : all, end < all ? end : all};  // the last chunk may be cut, and a share without chunks
 }
 
 // The rows [begin, end) from row `first` on.

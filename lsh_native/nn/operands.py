@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lsh_native.nn.dtypes import MisfitError, covered_by_autocast
 
-__all__ = ["State", "check_features", "check_packed", "initial_states", "time_major"]
+__all__ = ["State", "check_features", "check_order", "check_packed", "initial_states", "time_major"]
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -39,6 +39,16 @@ def check_packed(data: Tensor, sizes: Tensor, input_size: int, weight: Tensor) -
         raise MisfitError(
             f"batch_sizes must be at least 1, not rise, and sum up to the {len(data)} rows of "
             f"packed data, got {counts}"
+        )
+
+
+def check_order(order: Tensor | None, name: str, batch: int) -> None:
+    """Raises unless the order of packed sequences is absent or holds each of them once."""
+    if order is None:
+        return
+    if order.dim() != 1 or sorted(order.tolist()) != list(range(batch)):
+        raise MisfitError(
+            f"{name} must hold each of the {batch} sequences once, got {order.tolist()}"
         )
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from lsh_native.cells import Cell, LayerWeights, Run, run
 from lsh_native.nn.dropout import locked_dropout
 from lsh_native.nn.dtypes import kernel_dtype, result_dtype
-from lsh_native.nn.operands import State, check_packed, initial_states, time_major
+from lsh_native.nn.operands import State, check_order, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.units import needed
@@ -141,6 +141,8 @@ class SparseRecurrent(SparseModule):
     def _forward_packed(self, input: PackedSequence, hx: State | None) -> tuple[Any, Any]:
         data, sizes, order, back = input
         check_packed(data, sizes, self.input_size, self._like())
+        check_order(order, "sorted_indices", int(sizes[0]))
+        check_order(back, "unsorted_indices", int(sizes[0]))
         x, lengths = pad_packed_sequence(PackedSequence(data, sizes))
         state = self._initial_state(x, hx, False)
         if order is not None:
