@@ -32,7 +32,7 @@ using FoldedKernel = void (*)(const FoldedPass<T>&, const Worker&);
 
 struct FoldedTable {
   int gates, states, activations;
-  int64_t scratch;
+  int64_t scratch;  // numbers for a worker: of float, which needs more of them than double
   FoldedKernel<float> float32;
   FoldedKernel<double> float64;
 };

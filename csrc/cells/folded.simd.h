@@ -94,7 +94,7 @@ struct Folded {
   const FoldedTable name = {Cell::kGates,               \
                             Cell::kStates,              \
                             Cell::kActivations,         \
-                            kProductScratch<double>,    \
+                            kProductScratch<float>,     \
                             Folded<Cell, float>::run,   \
                             Folded<Cell, double>::run}; \
   }                                                     \
