@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=FutureWarning)
+            warnings.showwarning = _warn
             SUBCOMMANDS[name](**settings)
     except KeyboardInterrupt:
         print("\nlsh-native: interrupted; nothing stored is lost", file=sys.stderr)
@@ -95,6 +96,11 @@ def _with_recipe(arguments: Sequence[str]) -> list[str]:
     if function is None or not takes_recipe(function) or not rest or rest[0].startswith("-"):
         return list(arguments)
     return [command, "--config", *rest]
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a line for who uses the command, without the place in our code."""
+    print(f"lsh-native: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(error: BaseException, status: int) -> int:

@@ -22,7 +22,7 @@ from lsh_native.data.levels import WORDS
 from lsh_native.data.source import WordSource
 from lsh_native.data.vocabulary import Vocabulary
 
-TRAIN_TOKENS = 60_000
+TRAIN_TOKENS = 50_000
 VOCABULARY_SIZE = 1_000
 CLASSES = 6
 SMALLEST_VOCABULARY = 64

@@ -52,8 +52,8 @@ class _Stacked:
     reads: ClassVar[Literal["text", "images"]] = "text"
     _layers: ClassVar[type[SparseTorchRecurrent]]
 
-    embedding_size: int = 64
-    hidden_size: int = 96
+    embedding_size: int = 128
+    hidden_size: int = 128
     num_layers: int = 2
     dropout: float = 0.0
     tied: bool = False

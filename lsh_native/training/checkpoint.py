@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -67,8 +68,12 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: The file is damaged, is no checkpoint, comes from a newer version, or
-            differs from `expected`; the message lists every difference.
+        CheckpointError: The file is damaged, is no checkpoint, has a newer format, or differs
+            from `expected`; the message lists every difference.
+
+    Warns:
+        UserWarning: Another version of this library wrote it, whose arithmetic may differ in the
+            last bits: what goes on from here need not repeat an undisturbed run exactly.
     """
     path = Path(path)
     try:
@@ -90,6 +95,12 @@ def load_checkpoint(
     found = differences(metadata, expected or {})
     if found:
         _refuse(path, "belongs to another run: " + "; ".join(found))
+    if record.get("library") != _library_version():
+        warnings.warn(
+            f"{path} was written by lsh-native {record.get('library')}, this is "
+            f"{_library_version()}: results may differ in their last bits",
+            stacklevel=2,
+        )
     return tensors, metadata
 
 

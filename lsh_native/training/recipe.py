@@ -98,7 +98,7 @@ class Recipe:
         ValueError: A field is out of range, or two fields contradict each other.
 
     Example:
-        >>> recipe = Recipe(epochs=10, decay_start=0.5, learning_rate=20)
+        >>> recipe = Recipe(epochs=10, decay_start=0.5, optimizer="sgd", learning_rate=20)
         >>> recipe.learning_rate_at(0.25)
         20.0
         >>> Recipe(model={"family": "rhn", "depth": 3}).model.depth
@@ -110,10 +110,10 @@ class Recipe:
     window: int = 20
     window_spread: float = 0.0
     micro_batches: int = 1
-    epochs: int = 12
+    epochs: int = 9
     finetune_epochs: int = 0
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 20.0
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: float = 0.01
     decay_start: float = 0.5
     decay_floor: float = 0.02
     decay_epoch: int | None = None
@@ -121,7 +121,7 @@ class Recipe:
     loss: Literal["mean", "sum"] = "mean"
     activation_penalty: float = 0.0
     temporal_penalty: float = 0.0
-    clip: float = 0.25
+    clip: float = 1.0
     clip_norm: Literal["seen", "masked", "dense"] = "seen"
     weight_decay: float = 1.2e-6
     nonmono: int | None = None

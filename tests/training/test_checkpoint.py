@@ -94,6 +94,7 @@ def test_every_truncation_is_refused(path):
             load_checkpoint(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*was written by")
 def test_every_changed_byte_is_refused(path):
     data = path.read_bytes()
     for position in range(len(data)):
@@ -127,6 +128,15 @@ def test_newer_format_is_refused(path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"has format 2, written by lsh-native .*up to 1"):
         load_checkpoint(path)
+
+
+def test_another_version_of_the_library_is_told(path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_library_version", lambda: "0.0.9")
+    save_checkpoint(path, TENSORS, METADATA)
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match=r"was written by lsh-native 0\.0\.9, this is"):
+        tensors, _ = load_checkpoint(path)
+    assert tensors.keys() == TENSORS.keys()
 
 
 @pytest.mark.parametrize(

@@ -30,19 +30,20 @@ RECIPES = {
     ),
     "rnn, sums": Recipe(
         model=StackedRNN(embedding_size=6, hidden_size=6, dropout=0.3),
-        **SMALL, loss="sum", learning_rate=1, clip=5, decay_epoch=1, decay_factor=1.2,
+        **SMALL, optimizer="sgd", loss="sum", learning_rate=1, clip=5, decay_epoch=1,
+        decay_factor=1.2,
     ),
     "rhn, dense norm": Recipe(
         model=RHN(embedding_size=6, hidden_size=6, depth=3, state_dropout=0.2, **HALF),
-        **SMALL, learning_rate=6, nonmono=1, clip_norm="dense",
+        **SMALL, optimizer="sgd", learning_rate=6, nonmono=1, clip_norm="dense",
     ),
     "mixture, windows and finetuning": Recipe(
         model=AWDLSTM(
             embedding_size=4, hidden_sizes=(6, 5), experts=3, layer_dropout=0.2,
             latent_dropout=0.2, weight_dropout=0.3, **HALF,
         ),
-        **SMALL, learning_rate=6, nonmono=1, window_spread=1.5, activation_penalty=2,
-        temporal_penalty=1, finetune_epochs=2,
+        **SMALL, optimizer="sgd", learning_rate=6, nonmono=1, window_spread=1.5,
+        activation_penalty=2, temporal_penalty=1, finetune_epochs=2,
     ),
 }  # fmt: skip
 
@@ -115,7 +116,10 @@ def weights_after(recipe: Recipe, sparse: bool = False) -> list[torch.Tensor]:
 
 
 def test_parts_of_the_columns_make_the_same_step():
-    recipe = Recipe(model=StackedLSTM(embedding_size=6, hidden_size=6), **SMALL, dtype="float64")
+    recipe = Recipe(
+        model=StackedLSTM(embedding_size=6, hidden_size=6),
+        **SMALL, optimizer="sgd", learning_rate=20, clip=0.25, dtype="float64",
+    )  # fmt: skip
     for name in ("lstm", "rhn"):
         base = recipe.changed(model={"family": name, "embedding_size": 6, "hidden_size": 6})
         for whole, parts in zip(
@@ -126,7 +130,10 @@ def test_parts_of_the_columns_make_the_same_step():
 
 def test_a_sum_is_a_mean_at_another_scale():
     window = {**SMALL, "window": 8}  # 7 windows of 8 targets
-    base = Recipe(model=StackedLSTM(embedding_size=6, hidden_size=6), **window, dtype="float64")
+    base = Recipe(
+        model=StackedLSTM(embedding_size=6, hidden_size=6),
+        **window, optimizer="sgd", learning_rate=20, clip=0.25, dtype="float64",
+    )  # fmt: skip
     summed = base.changed(loss="sum", learning_rate=20 / 8, clip=0.25 * 8, weight_decay=0)
     mean = base.changed(weight_decay=0)
     for a, b in zip(weights_after(summed), weights_after(mean), strict=True):
@@ -139,7 +146,8 @@ def test_a_sum_is_a_mean_at_another_scale():
 def test_what_counts_in_the_norm(kind):
     recipe = Recipe(
         model=StackedLSTM(embedding_size=6, hidden_size=6),
-        **SMALL, dtype="float64", clip=1e-3, clip_norm=kind, weight_decay=0, learning_rate=1,
+        **SMALL, optimizer="sgd", dtype="float64", clip=1e-3, clip_norm=kind, weight_decay=0,
+        learning_rate=1,
     )  # fmt: skip
     trainer = make(recipe)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}

@@ -17,7 +17,7 @@ from lsh_native.training import Recipe, Trainer, draw_model, evaluate_classifier
 CLASSES, ROWS, COLUMNS = 3, 4, 5
 RECIPE = Recipe(
     model=RowClassifier(columns=COLUMNS, hidden_size=6, num_layers=2, dropout=0.3),
-    batch_size=7, epochs=3, optimizer="adam", learning_rate=0.02, clip_norm="masked",
+    batch_size=7, epochs=3, optimizer="adam", learning_rate=0.02, clip=0.25, clip_norm="masked",
     evaluation_batch_size=4,
 )  # fmt: skip
 

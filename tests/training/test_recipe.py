@@ -51,7 +51,8 @@ def test_equal_recipes_share_a_hash():
 
 @given(st.integers(1, 100), st.floats(0, 0.99), st.none() | st.integers(1, 9))
 def test_dict_is_the_way_back(size, dropout, nonmono):
-    recipe = Recipe(model=StackedLSTM(hidden_size=size, dropout=dropout), nonmono=nonmono)
+    model = StackedLSTM(hidden_size=size, dropout=dropout)
+    recipe = Recipe(model=model, optimizer="sgd", nonmono=nonmono)
     assert Recipe(**recipe.to_dict()) == recipe
 
 
