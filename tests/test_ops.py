@@ -164,10 +164,11 @@ def layer_samples(
 
     if kind == "forward":
         return [
-            (*x, *dense, *biases, *plain, False),
-            (*x, *dense, None, None, *bent, True),
-            (*x, *packed, None, biases[1], *bent, False),
-            (draw(T, 0, I), draw(S, 0, H), *dense, biases[0], None, *plain, False),
+            (*x, *dense, *biases, *plain, False, True),
+            (*x, *dense, None, None, *bent, True, True),
+            (*x, *packed, None, biases[1], *bent, False, True),
+            (draw(T, 0, I), draw(S, 0, H), *dense, biases[0], None, *plain, False, True),
+            *([] if gradients else [(*x, *dense, None, None, *bent, False, False)]),
         ]
     if kind == "backward":
         g, last = draw(T, B, O), draw(S, B, H)

@@ -38,7 +38,10 @@ struct Few {
       output_slices = share_slices(worker, projection.lookup.plan, projection.weight.pattern.row_offsets);
       pack_slices(projection.weight, projection.lookup, output_slices);
     }
-    for (int s = 0; s < S; ++s) rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, units);
+    if (pass.keeps_trajectory()) {
+      for (int s = 0; s < S; ++s) rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, units);
+      if constexpr (Cell::kProjects) clear_channels(pass.states, P, rows_from(O, units));
+    }
     for (int64_t b = 0; b < B; ++b) {
       for (int64_t u = units.begin; u < units.end; ++u) {
         for (int s = 0; s < S; ++s) pass.few_states[(s * B + b) * stride + u] = pass.state[(s * B + b) * H + u];
@@ -50,7 +53,6 @@ struct Few {
         pass.few_operands[b * stored + u] = pass.state[b * H + u] * scale;
       }
     }
-    if constexpr (Cell::kProjects) clear_channels(pass.states, P, rows_from(O, units));
     project(pass, worker);
     wait_for_team(worker);
 
@@ -143,16 +145,17 @@ struct Few {
       if (!Cell::kProjects && layer.state_scale) after[0] *= load_units(layer.state_scale + b * H + first, count);
       store<T, W>(next_operand + b * next_stored + first, after[0]);
     }
+    if (!pass.keeps_trajectory()) return;
     for (int a = 0; a < A; ++a) {
       clear_items(active_vectors[a], B);
       vectors_to_lanes(active_vectors[a], count, pass.activations + ((step * A + a) * H + first) * P, P);
     }
     for (int s = Cell::kProjects; s < S; ++s) {
       clear_items(state_vectors[s], B);
-      vectors_to_lanes(state_vectors[s], count, pass.states + (((step + 1) * S + s) * H + first) * P, P);
+      vectors_to_lanes(state_vectors[s], count, pass.states_at(step + 1, S) + (s * H + first) * P, P);
     }
     if constexpr (Cell::kProjects) {
-      clear_channels(pass.states + (step + 1) * S * H * P, P, rows_from(layer.outputs, {first, first + count}));
+      clear_channels(pass.states_at(step + 1, S), P, rows_from(layer.outputs, {first, first + count}));
     }
   }
 

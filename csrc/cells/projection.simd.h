@@ -34,8 +34,8 @@ struct Projected {
     const PanelMatrix<T>& matrix = layer.projection.panels;
     const int64_t H = layer.hidden, P = layer.lanes, O = layer.outputs, moving = layer.moving(t);
     const int64_t first = chunk * matrix.plan.chunk_units, end = first + matrix.plan.units_in(chunk);
-    const T* state = pass.states + t * S * H * P;
-    T* next = pass.states + (t + 1) * S * H * P;
+    const T* state = pass.states_at(t, S);
+    T* next = pass.states_at(t + 1, S);
     const T* operand = pass.operand + t % 2 * O * padded_lanes(P);
     T* next_operand = pass.operand + (t + 1) % 2 * O * padded_lanes(P);
     int64_t done = 0;
@@ -101,7 +101,7 @@ struct Projected {
       if (layer.state_scale) after *= some(layer.state_scale + b * H + first);
       store<T, W>(next_operand + b * stored, after);
     }
-    vectors_to_lanes(vectors, count, pass.states + ((t + 1) * S * H + first) * P, P);
+    if (pass.keeps_trajectory()) vectors_to_lanes(vectors, count, pass.states_at(t + 1, S) + first * P, P);
   }
 
   // --------------------------------------------------------------------------------------------------- backward

@@ -67,8 +67,9 @@ struct ForwardPass {
   const T* state;     // (S, B, H)
   T* output;          // (T, B, O)
   T* final_state;     // (S, B, H)
-  T* activations;     // (T * D, A, H, P)
-  T* states;          // (T * D + 1, S, H, P)
+  T* activations;     // (T * D, A, H, P), or null where no trajectory is kept
+  T* states;          // (T * D + 1, S, H, P), or a ring of those of one time step
+  int64_t ring;       // how many of them there are
   T* input_tiles;     // workspace (tiles, I, lanes)
   T* projected_tile;  // workspace: the gates' input share of a tile's steps, (steps, G * H, P) on the CPU
   T* operand;         // workspace (2, O, padded P): what this micro-step's product multiplies and the next one's
@@ -79,6 +80,12 @@ struct ForwardPass {
   T* few_operands;               // workspace (2, B, stored columns): as `operand`
   T* few_states;                 // workspace (2, S, B, state stride): now, and as the time step began
   int64_t state_stride;          // from one item's units to the next one's
+
+  bool keeps_trajectory() const { return activations != nullptr; }
+  // The S states before a micro-step.
+  T* states_at(int64_t step, int states_of_cell) const {
+    return states + step % ring * states_of_cell * layer.hidden * layer.lanes;
+  }
 
   // On a device that keeps one kernel for all steps, `projected` is (T, G * H, P).
   PersistentPlan plan;

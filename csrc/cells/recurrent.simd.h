@@ -93,14 +93,14 @@ struct Recurrent {
         }
         wait_for_team(worker);
       }
-      const T* next = pass.states + (t + 1) * layer.depth * S * H * P;
+      const T* next = pass.states_at((t + 1) * layer.depth, S);
       T* output = pass.output + t * B * O;
       lanes_to_rows(next, layer.moving(t), O, P, output, outputs);
       for (int64_t b = layer.moving(t); b < B; ++b) {
         for (int64_t u = outputs.begin; u < outputs.end; ++u) output[b * O + u] = 0;
       }
     }
-    const T* last = pass.states + layer.steps * layer.depth * S * H * P;
+    const T* last = pass.states_at(layer.steps * layer.depth, S);
     for (int s = 0; s < S; ++s) lanes_to_rows(last + s * H * P, B, H, P, pass.final_state + s * B * H, units);
   }
 
@@ -146,13 +146,13 @@ struct Recurrent {
     const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
     const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
     const int64_t O = layer.outputs;
-    const T* state = pass.states + step * S * H * P;
-    const T* start = pass.states + t * layer.depth * S * H * P;
+    const T* state = pass.states_at(step, S);
+    const T* start = pass.states_at(t * layer.depth, S);
     const T* operand = pass.operand + step % 2 * O * stored;
-    T* next = pass.states + (step + 1) * S * H * P;
+    T* next = pass.states_at(step + 1, S);
     T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.operand + (step + 1) % 2 * O * stored;
     const bool mixes = layer.hold && d == layer.depth - 1;
-    T* activation = pass.activations + step * A * H * P;
+    T* activation = pass.keeps_trajectory() ? pass.activations + step * A * H * P : nullptr;
     int64_t done = 0;
     for_slabs<T>(most, [&](const Slab& used) {
       const Slab slab = slab_at<T>(used.first, P);
@@ -174,7 +174,7 @@ struct Recurrent {
           }
           for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
           Cell::forward(recurrent, input, before, active, after);
-          for (int a = 0; a < A; ++a) {
+          for (int a = 0; a < A && activation; ++a) {
             if (layer.batch_sizes) keep_from<T, N>(active[a], V{}, lane, moving);
             store<T, N>(activation + (a * H + u) * P + lane, active[a]);
           }
@@ -195,7 +195,7 @@ struct Recurrent {
     for (int64_t lane = done; lane < P; lane += 4) {  // nothing moves here
       const LanePlace place = lane_place<T>(lane, P, H);
       for (int64_t u = first; u < first + count; ++u) {
-        for (int a = 0; a < A; ++a) store<T, 4>(activation + (a * H + u) * P + lane, Vector<T, 4>{});
+        for (int a = 0; a < A && activation; ++a) store<T, 4>(activation + (a * H + u) * P + lane, Vector<T, 4>{});
         for (int s = Cell::kProjects; s < S; ++s) {
           store<T, 4>(next + (s * H + u) * P + lane, load<T, 4>(state + (s * H + u) * P + lane));
         }

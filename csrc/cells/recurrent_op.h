@@ -206,7 +206,7 @@ struct RecurrentOp {
 
   template <class T>
   static std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Table& cell, const Tensor& input, const Tensor& state,
-                                                            const LayerTensors& tensors) {
+                                                            const LayerTensors& tensors, bool trajectory) {
     const LayerSizes n = sizes(cell, input.size(0), input.size(1), state.size(2), input.size(2), tensors);
     const int64_t rows = cell.gates * n.hidden;
     check_shape(state, {cell.states, n.batch, n.hidden}, "state");
@@ -214,16 +214,25 @@ struct RecurrentOp {
     Prepared<T> prepared = prepare<T>(cell, n, input, tensors, Bytes::allowed);
     Tensor output = empty_like(input, {n.steps, n.batch, n.outputs});
     Tensor final_state = empty_like(input, {cell.states, n.batch, n.hidden});
-    Tensor activations = empty_like(input, {n.steps * n.depth, cell.activations, n.hidden, n.lanes});
-    Tensor states = empty_like(input, {n.steps * n.depth + 1, cell.states, n.hidden, n.lanes});
+    const int64_t micro_steps = n.steps * n.depth;
+    Tensor activations = empty_like(input, {trajectory ? micro_steps : 0, cell.activations, n.hidden, n.lanes});
+    Tensor states = empty_like(input, {trajectory ? micro_steps + 1 : 0, cell.states, n.hidden, n.lanes});
     ForwardPass<T> pass{};
     pass.layer = prepared.layer;
     pass.input = static_cast<const T*>(input.const_data_ptr());
     pass.state = static_cast<const T*>(state.const_data_ptr());
     pass.output = static_cast<T*>(output.mutable_data_ptr());
     pass.final_state = static_cast<T*>(final_state.mutable_data_ptr());
-    pass.activations = static_cast<T*>(activations.mutable_data_ptr());
-    pass.states = static_cast<T*>(states.mutable_data_ptr());
+    pass.ring = trajectory || !Backend::kReadsPatterns ? micro_steps + 1 : n.depth + 1;
+    if (trajectory) {
+      pass.activations = static_cast<T*>(activations.mutable_data_ptr());
+      pass.states = static_cast<T*>(states.mutable_data_ptr());
+    } else {
+      pass.states = workspace<T>(input, prepared.kept, {pass.ring, cell.states, n.hidden, n.lanes});
+      if constexpr (!Backend::kReadsPatterns) {  // kernels of a device write it in any case
+        pass.activations = workspace<T>(input, prepared.kept, {micro_steps, cell.activations, n.hidden, n.lanes});
+      }
+    }
     const LaneTiles& tiling = pass.layer.tiling;
     pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
     if (Backend::kReadsPatterns && n.batch <= kFewItems) {
@@ -375,7 +384,7 @@ struct RecurrentOp {
   m.def(name                                                                                                     \
         "_forward(Tensor input, Tensor state, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, "         \
         "Tensor[] pattern_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? batch_sizes, Tensor? hold, "             \
-        "Tensor? state_scale, bool dense_gradient) -> (Tensor, Tensor, Tensor, Tensor)");                        \
+        "Tensor? state_scale, bool dense_gradient, bool trajectory) -> (Tensor, Tensor, Tensor, Tensor)");       \
   m.def(name                                                                                                     \
         "_backward(Tensor? grad_output, Tensor? grad_final, Tensor input, Tensor state, Tensor activations, "    \
         "Tensor states, Tensor weight_ih, Tensor[] weight_hh, Tensor pattern_ih, Tensor[] pattern_hh, "          \
@@ -401,7 +410,8 @@ struct CellOps {
                                                             Tensors weight_hh, Tensor pattern_ih, Tensors pattern_hh,
                                                             OptionalTensor bias_ih, OptionalTensor bias_hh,
                                                             OptionalTensor batch_sizes, OptionalTensor hold,
-                                                            OptionalTensor state_scale, bool dense_gradient) {
+                                                            OptionalTensor state_scale, bool dense_gradient,
+                                                            bool trajectory) {
     check_sequence(input, 3, "input");
     check_dimensions(state, 3, "state");
     check_gradient_form(weight_ih, dense_gradient, "weight_ih");
@@ -409,7 +419,8 @@ struct CellOps {
     const auto run =
         input.scalar_type() == ScalarType::Float ? &Op::template forward<float> : &Op::template forward<double>;
     return run(table(), input, state,
-               {weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, batch_sizes, hold, state_scale});
+               {weight_ih, weight_hh, pattern_ih, pattern_hh, bias_ih, bias_hh, batch_sizes, hold, state_scale},
+               trajectory);
   }
 
   static typename Op::Gradients backward(OptionalTensor grad_output, OptionalTensor grad_final, Tensor input, Tensor,

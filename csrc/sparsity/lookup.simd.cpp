@@ -11,49 +11,44 @@ constexpr int64_t kMostRows = 4 * kVectorBytes / int64_t(sizeof(float));  // of 
 // ------------------------------------------------------------------------------------------------------- looking up
 
 #if defined(__AVX512F__)
-// The window's columns, in four registers.
+// The window's columns, in four registers, of which the last lane is zero.
 template <class T>
 struct Window {
   Vector<T, kWidth<T>> part[4];
 
-  static constexpr int64_t kColumns = 4 * kWidth<T>;
+  static constexpr int64_t kColumns = 4 * kWidth<T> - 1;
+  static constexpr uint32_t kNothing = kColumns;  // the index of a row that skips the group
   explicit Window(const T* x) {
-    for (int i = 0; i < 4; ++i) part[i] = load<T, kWidth<T>>(x + i * kWidth<T>);
+    for (int i = 0; i < 3; ++i) part[i] = load<T, kWidth<T>>(x + i * kWidth<T>);
+    part[3] = load_but_last(x + 3 * kWidth<T>);
   }
+
+  static Vector<float, 16> load_but_last(const float* x) { return (Vector<float, 16>)_mm512_maskz_loadu_ps(0x7fff, x); }
+  static Vector<double, 8> load_but_last(const double* x) { return (Vector<double, 8>)_mm512_maskz_loadu_pd(0x7f, x); }
 };
 
-// The indices of a register of rows, widened once for all vectors.
-struct Index {
-  __m512i place;
-  __mmask16 upper, used;
-};
-
-LSH_INLINE Index read_index(const uint8_t* index, float) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(index));
-  return {_mm512_cvtepu8_epi32(bytes), _mm_test_epi8_mask(bytes, _mm_set1_epi8(32)),
-          __mmask16(~_mm_movepi8_mask(bytes))};
+LSH_INLINE __m512i read_words(const uint32_t* words, float) { return _mm512_loadu_si512(words); }
+LSH_INLINE __m512i read_words(const uint32_t* words, double) {
+  return _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
 }
 
-LSH_INLINE Index read_index(const uint8_t* index, double) {
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(index));
-  return {_mm512_cvtepu8_epi64(bytes), _mm_test_epi8_mask(bytes, _mm_set1_epi8(16)),
-          __mmask16(~_mm_movepi8_mask(bytes))};
-}
-
-LSH_INLINE void add_products(const Window<float>& x, const Index& index, Vector<float, 16> values,
+// Byte b of the words leads each lane to a column of the window.
+LSH_INLINE void add_products(const Window<float>& x, __m512i words, int b, Vector<float, 16> values,
                              Vector<float, 16>& sum) {
-  const __m512 low = _mm512_permutex2var_ps((__m512)x.part[0], index.place, (__m512)x.part[1]);
-  const __m512 high = _mm512_permutex2var_ps((__m512)x.part[2], index.place, (__m512)x.part[3]);
-  const __m512 found = _mm512_mask_blend_ps(index.upper, low, high);
-  sum = (Vector<float, 16>)_mm512_mask3_fmadd_ps((__m512)values, found, (__m512)sum, index.used);
+  const __m512i place = (__m512i)((Vector<uint32_t, 16>)words >> uint32_t(8 * b));  // a permutation reads five bits
+  const __m512 low = _mm512_permutex2var_ps((__m512)x.part[0], place, (__m512)x.part[1]);
+  const __m512 high = _mm512_permutex2var_ps((__m512)x.part[2], place, (__m512)x.part[3]);
+  const __mmask16 upper = _mm512_test_epi32_mask(words, _mm512_set1_epi32(32 << 8 * b));
+  sum += values * (Vector<float, 16>)_mm512_mask_blend_ps(upper, low, high);
 }
 
-LSH_INLINE void add_products(const Window<double>& x, const Index& index, Vector<double, 8> values,
+LSH_INLINE void add_products(const Window<double>& x, __m512i words, int b, Vector<double, 8> values,
                              Vector<double, 8>& sum) {
-  const __m512d low = _mm512_permutex2var_pd((__m512d)x.part[0], index.place, (__m512d)x.part[1]);
-  const __m512d high = _mm512_permutex2var_pd((__m512d)x.part[2], index.place, (__m512d)x.part[3]);
-  const __m512d found = _mm512_mask_blend_pd(__mmask8(index.upper), low, high);
-  sum = (Vector<double, 8>)_mm512_mask3_fmadd_pd((__m512d)values, found, (__m512d)sum, __mmask8(index.used));
+  const __m512i place = (__m512i)((Vector<uint64_t, 8>)words >> uint64_t(8 * b));
+  const __m512d low = _mm512_permutex2var_pd((__m512d)x.part[0], place, (__m512d)x.part[1]);
+  const __m512d high = _mm512_permutex2var_pd((__m512d)x.part[2], place, (__m512d)x.part[3]);
+  const __mmask8 upper = _mm512_test_epi64_mask(words, _mm512_set1_epi64(16 << 8 * b));
+  sum += values * (Vector<double, 8>)_mm512_mask_blend_pd(upper, low, high);
 }
 #else
 // The window's columns, in the first-level cache.
@@ -62,26 +57,32 @@ struct Window {
   const T* x;
 
   static constexpr int64_t kColumns = kWidestWindow;
+  static constexpr uint32_t kNothing = 0x80;  // the index of a row that skips the group
   explicit Window(const T* x) : x(x) {}
 };
 
-using Index = const uint8_t*;
-
 template <class T>
-LSH_INLINE Index read_index(const uint8_t* index, T) {
-  return index;
+LSH_INLINE const uint32_t* read_words(const uint32_t* words, T) {
+  return words;
 }
 
+// Byte b of the words leads each lane to a column of the window.
 template <class T>
-LSH_INLINE void add_products(const Window<T>& x, Index index, Vector<T, kWidth<T>> values, Vector<T, kWidth<T>>& sum) {
+LSH_INLINE void add_products(const Window<T>& x, const uint32_t* words, int b, Vector<T, kWidth<T>> values,
+                             Vector<T, kWidth<T>>& sum) {
   Vector<T, kWidth<T>> found;
-  for (int i = 0; i < kWidth<T>; ++i) found[i] = index[i] & kNothing ? T(0) : x.x[index[i]];
+  for (int i = 0; i < kWidth<T>; ++i) {
+    const uint32_t place = words[i] >> 8 * b & 0xff;
+    found[i] = place & Window<T>::kNothing ? T(0) : x.x[place];
+  }
   sum += values * found;
 }
 
 #if defined(__AVX2__)
-LSH_INLINE void add_products(const Window<float>& x, Index index, Vector<float, 8> values, Vector<float, 8>& sum) {
-  const __m256i place = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(index)));
+LSH_INLINE void add_products(const Window<float>& x, const uint32_t* words, int b, Vector<float, 8> values,
+                             Vector<float, 8>& sum) {
+  const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+  const __m256i place = (__m256i)((Vector<int32_t, 8>)((Vector<uint32_t, 8>)word << uint32_t(24 - 8 * b)) >> 24);
   const __m256i used = _mm256_xor_si256(place, _mm256_set1_epi32(-1));  // the sign says so
   const __m256 found = _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x.x, place, _mm256_castsi256_ps(used), 4);
   sum = (Vector<float, 8>)_mm256_fmadd_ps((__m256)values, found, (__m256)sum);
@@ -116,25 +117,33 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
     }
     out.starts[s] = s * plan.groups();
     T* value = out.values + out.starts[s] * rows;
-    uint8_t* index = out.indices + out.starts[s] * rows;
+    uint32_t* word = out.indices + out.starts[s] / plan.together() * W;
     int32_t* bases = out.bases + out.starts[s];
     int32_t count = 0;
-    for (;; ++count, value += rows, index += rows) {
+    for (;; ++count, value += rows) {
       int32_t nearest = kNone;
       for (int64_t i = 0; i < rows; ++i) nearest = column[i] < nearest ? column[i] : nearest;
-      if (nearest == kNone) break;
+      const int64_t byte = count % plan.together() * plan.gates;
+      if (nearest == kNone) {
+        if (byte == 0) break;
+        nearest = 0;  // a group of nothing fills up the word
+      }
+      if (byte == 0) {
+        if (count > 0) word += W;
+        for (int i = 0; i < W; ++i) word[i] = 0;
+      }
       bases[count] = nearest / W;
       const int32_t base = nearest / W * W, end = base + int32_t(Window<T>::kColumns);
       for (int64_t i = 0; i < rows; ++i) {
         const int32_t here = column[i];
-        if (here >= end) {
-          value[i] = 0;
-          index[i] = kNothing;
-          continue;
+        uint32_t place = Window<T>::kNothing;
+        value[i] = 0;
+        if (here < end) {
+          value[i] = *(matrix.packed ? values[i]++ : values[i] + here);
+          place = uint32_t(here - base);
+          column[i] = --left[i] > 0 ? *++columns[i] : kNone;
         }
-        value[i] = *(matrix.packed ? values[i]++ : values[i] + here);
-        index[i] = uint8_t(here - base);
-        column[i] = --left[i] > 0 ? *++columns[i] : kNone;
+        word[i % W] |= place << 8 * (byte + i / W);
       }
     }
     out.counts[s] = count;
@@ -143,38 +152,33 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
 
 // --------------------------------------------------------------------------------------------------------- products
 
-// G gates of a slice, `Items` vectors.
+// G gates of a slice, `Items` vectors. The groups of a word have sums of their own, enough under way to hide an FMA.
 template <class T, int G, int Items>
 static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T* x, T* sums) {
-  constexpr int W = kWidth<T>, U = G * Items >= 4 ? 1 : 4 / (G * Items);  // enough sums under way to hide an FMA
+  constexpr int W = kWidth<T>, U = 4 / G;
   const LookupPlan& plan = matrix.plan;
   const int64_t stride = plan.stored_columns(), count = matrix.counts[slice], start = matrix.starts[slice];
   const T* value = matrix.values + start * G * W;
-  const uint8_t* index = matrix.indices + start * G * W;
+  const uint32_t* words = matrix.indices + start / U * W;
   const int32_t* bases = matrix.bases + start;
   for (int64_t i = 0; i < Items * G * W; ++i) sums[i] = 0;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t end = begin + kBlock < count ? begin + kBlock : count;
     Vector<T, W> sum[U][Items][G] = {};
-    const auto add_group = [&](int64_t k, Vector<T, W>(&to)[Items][G]) __attribute__((always_inline)) {
-      Index places[G];
-      for (int g = 0; g < G; ++g) {
-        __builtin_prefetch(reinterpret_cast<const char*>(value + (k * G + g) * W) + kAhead);
-        places[g] = read_index(index + (k * G + g) * W, T());
-      }
-      __builtin_prefetch(reinterpret_cast<const char*>(index + k * G * W) + kAhead / 4);
-      for (int item = 0; item < Items; ++item) {
-        const Window<T> window(x + item * stride + int64_t(bases[k]) * W);
-        for (int g = 0; g < G; ++g) {
-          add_products(window, places[g], load<T, W>(value + (k * G + g) * W), to[item][g]);
+    for (int64_t k = begin; k < end; k += U) {
+      const auto word = read_words(words + k / U * W, T());
+      __builtin_prefetch(reinterpret_cast<const char*>(words + k / U * W) + kAhead / 4);
+      for (int u = 0; u < U; ++u) {
+        const T* values = value + (k + u) * G * W;
+        for (int g = 0; g < G; ++g) __builtin_prefetch(reinterpret_cast<const char*>(values + g * W) + kAhead);
+        for (int item = 0; item < Items; ++item) {
+          const Window<T> window(x + item * stride + int64_t(bases[k + u]) * W);
+          for (int g = 0; g < G; ++g) {
+            add_products(window, word, u * G + g, load<T, W>(values + g * W), sum[u][item][g]);
+          }
         }
       }
-    };
-    int64_t k = begin;
-    for (; k + U <= end; k += U) {
-      for (int u = 0; u < U; ++u) add_group(k + u, sum[u]);
     }
-    for (; k < end; ++k) add_group(k, sum[0]);
     for (int item = 0; item < Items; ++item) {
       for (int g = 0; g < G; ++g) {
         for (int u = 1; u < U; ++u) sum[0][item][g] += sum[u][item][g];

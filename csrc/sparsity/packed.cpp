@@ -42,6 +42,7 @@ Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor&
   kernels(T()).lookup(weight, loose);
   LookupMatrix<T> tight{loose.plan};
   const int64_t slices = loose.plan.slices(), places = gates * loose.plan.width;
+  const int64_t together = loose.plan.together(), words = loose.plan.width;
   int64_t groups = 0;
   for (int64_t s = 0; s < slices; ++s) groups += loose.counts[s];
   Tensor bytes = bytes_for(weight, tight, groups, kLookupKind, like);
@@ -51,7 +52,8 @@ Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor&
     tight.starts[s] = groups;
     std::copy_n(loose.bases + from, count, tight.bases + groups);
     std::copy_n(loose.values + from * places, count * places, tight.values + groups * places);
-    std::copy_n(loose.indices + from * places, count * places, tight.indices + groups * places);
+    std::copy_n(loose.indices + from / together * words, count / together * words,
+                tight.indices + groups / together * words);
     groups += count;
   }
   return bytes;

@@ -44,7 +44,7 @@ uintptr_t lay_out(LookupMatrix<T>& matrix, int64_t groups, uintptr_t begin) {
   matrix.counts = pieces.take<int32_t>(matrix.plan.slices());
   matrix.bases = pieces.take<int32_t>(groups);
   matrix.values = pieces.take<T>(groups * matrix.plan.gates * matrix.plan.width);
-  matrix.indices = pieces.take<uint8_t>(groups * matrix.plan.gates * matrix.plan.width);
+  matrix.indices = pieces.take<uint32_t>(groups / matrix.plan.together() * matrix.plan.width);
   return pieces.end();
 }
 

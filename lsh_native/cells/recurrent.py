@@ -13,6 +13,7 @@ from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
 from lsh_native.sparsity.packed import FEW, keeps_packed, packed_weight
+from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = [
     "LayerWeights",
@@ -90,12 +91,19 @@ class Run:
     Attributes:
         output: (T, B, O), the first state at every step; O is H unless the cell projects.
         final_state: (S, B, H).
-        trajectory: what derivatives are taken along.
+        kept: the trajectory, if the pass kept it.
     """
 
     output: Tensor
     final_state: Tensor
-    trajectory: Trajectory
+    kept: Trajectory | None
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """What derivatives are taken along; raises a ValueError where the pass did not keep it."""
+        if self.kept is None:
+            raise ValueError("a pass must be run with trajectory=True to give one, got False")
+        return self.kept
 
 
 def ops_of(cell: Cell) -> Any:
@@ -139,6 +147,7 @@ def run(
     hold: Tensor | None = None,
     state_scale: Tensor | None = None,
     dense_gradient: bool = False,
+    trajectory: bool = True,
 ) -> Run:
     """Runs a cell over a sequence with native kernels.
 
@@ -155,6 +164,8 @@ def run(
         state_scale: (B, H), factors of the state where it enters a recurrent product, at every
             step and micro-step.
         dense_gradient: weight gradients at every entry instead of those that the pattern keeps.
+        trajectory: whether to keep states and activations, on the CPU a good part of the time of a
+            sparse pass. Where gradients are recorded they are kept in any case.
 
     Returns:
         Output, final state and trajectory. Gradients flow into input, state, weights and biases
@@ -170,6 +181,7 @@ def run(
     weight_ih, *weight_hh = (w.contiguous() for w in (weights.weight_ih, *weights.weight_hh))
     if keeps_packed():
         weight_ih, *weight_hh = _packed(cell, input, weights)
+    keeps = trajectory or torch.is_grad_enabled() or is_transformed()
     output, final_state, activations, states = calls[cell.name, "forward"](
         input.contiguous(),
         state.contiguous(),
@@ -183,8 +195,9 @@ def run(
         contiguous(hold),
         contiguous(state_scale),
         dense_gradient and not keeps_packed(),
+        keeps,
     )
-    trajectory = Trajectory(
+    kept = Trajectory(
         activations=activations,
         states=states,
         batch=input.shape[1],
@@ -192,7 +205,7 @@ def run(
         hold=hold,
         state_scale=state_scale,
     )
-    return Run(output=output, final_state=final_state, trajectory=trajectory)
+    return Run(output=output, final_state=final_state, kept=kept if keeps else None)
 
 
 def tangent(

@@ -44,14 +44,15 @@ def register(cell: Cell) -> Cell:
         hold: Tensor | None,
         state_scale: Tensor | None,
         dense_gradient: bool,
+        trajectory: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         T, B, _ = input.shape
         H, P, steps = state.shape[2], _lanes(B), T * cell.depth(len(weight_hh))
         return (
             input.new_empty(T, B, outputs_of(weight_hh, H)),
             input.new_empty(S, B, H),
-            input.new_empty(steps, A, H, P),
-            input.new_empty(steps + 1, S, H, P),
+            input.new_empty(steps if trajectory else 0, A, H, P),
+            input.new_empty(steps + 1 if trajectory else 0, S, H, P),
         )
 
     @torch.library.register_fake(f"{name}_backward")
@@ -114,7 +115,11 @@ def register(cell: Cell) -> Cell:
         return tangent.new_empty(steps if outputs else 0, B, width, K), torch.empty_like(tangent)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, *optional, dense = inputs
+        input, state, weight_ih, weight_hh, pattern_ih, pattern_hh, *optional, dense, trajectory = (
+            inputs
+        )
+        if not trajectory:
+            raise ValueError("trajectory must be true where gradients are taken, got false")
         if any(bend is not None and bend.requires_grad for bend in optional[3:]):
             raise ValueError("hold and state_scale must not ask for a gradient: they get none")
         ctx.set_materialize_grads(False)
@@ -141,7 +146,7 @@ def register(cell: Cell) -> Cell:
         )
         nothing = [None] * ctx.matrices
         if grad_output is None and grad_final is None:
-            return None, None, None, nothing, None, nothing, *[None] * 6
+            return None, None, None, nothing, None, nothing, *[None] * 7
         d_input, d_state, d_ih, *d_hh, d_bias_ih, d_bias_hh = tree_leaves(
             calls[cell.name, "backward"](
                 contiguous(grad_output),
@@ -162,7 +167,7 @@ def register(cell: Cell) -> Cell:
             nothing,
             d_bias_ih if optional[0] is not None else None,
             d_bias_hh if optional[1] is not None else None,
-            *[None] * 4,
+            *[None] * 5,
         )
 
     def setup_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:

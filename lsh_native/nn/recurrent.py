@@ -187,7 +187,7 @@ class SparseRecurrent(SparseModule):
         self, names: LayerNames, x: Tensor, initial: Tensor, sizes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Output, in forward time, and final state of one layer in one direction."""
-        done = self._run_layer(names, x, initial, sizes, training=self.training)
+        done = self._run_layer(names, x, initial, sizes, training=self.training, trajectory=False)
         return done.output.flip(0) if names.reverse else done.output, done.final_state
 
     def _run_layer(
@@ -198,6 +198,7 @@ class SparseRecurrent(SparseModule):
         sizes: Tensor | None,
         *,
         training: bool,
+        trajectory: bool = True,
     ) -> Run:
         """One layer in one direction; the results of a reverse one stay in reverse time."""
         scale = None
@@ -212,6 +213,7 @@ class SparseRecurrent(SparseModule):
             hold=self._hold(x.shape[0], initial, training),
             state_scale=scale,
             dense_gradient=self.gradient == "dense",
+            trajectory=trajectory,
         )
 
     def _hold(self, steps: int, initial: Tensor, training: bool) -> Tensor | None:

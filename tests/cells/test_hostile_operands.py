@@ -39,7 +39,8 @@ def arguments(cell: Cell, kind: str, depth: int, packed: bool) -> dict[str, Any]
     }
     start = {"input": layer["input"], "state": layer["state"]}
     if kind == "forward":
-        return {**start, **matrices, **biases, **layer.bends, "dense_gradient": False}
+        flags = {"dense_gradient": False, "trajectory": True}
+        return {**start, **matrices, **biases, **layer.bends, **flags}
     if kind == "backward":
         grads = {"grad_output": layer["grad_output"], "grad_final": layer["grad_final"]}
         flags = {"input_gradient": True, "dense_gradient": False}

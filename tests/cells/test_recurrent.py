@@ -13,7 +13,19 @@ import torch
 from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 from torch import Tensor
 
-from lsh_native.cells import LSTM, LayerWeights, Run, run, tangent, tangent_definition
+from lsh_native.cells import (
+    ELMAN,
+    GRU,
+    LSTM,
+    PROJECTED_LSTM,
+    RHN,
+    Cell,
+    LayerWeights,
+    Run,
+    run,
+    tangent,
+    tangent_definition,
+)
 from lsh_native.native import libraries
 from lsh_native.sparsity.pattern import pack_pattern
 
@@ -802,6 +814,41 @@ def test_errors_say_what_must_hold(fault: str) -> None:
         run(LSTM, input, state, weights, **bent)
 
 
+@pytest.mark.parametrize(
+    "cell", [LSTM, GRU, ELMAN, RHN, PROJECTED_LSTM], ids=lambda cell: cell.name
+)
+@pytest.mark.parametrize("batch", [1, 3, 20, 37])
+@pytest.mark.parametrize(
+    "bent", [(), ("batch_sizes", "hold", "state_scale")], ids=["plain", "bent"]
+)
+def test_a_pass_without_a_trajectory_gives_the_same_bits(
+    cell: Cell, batch: int, bent: tuple[str, ...]
+) -> None:
+    depth = 3 if cell is RHN else 1
+    layer = RandomLayer(T=7, B=batch, I=9, H=21, D=depth, cell=cell, bent=bent, dtype=torch.float32)
+    expected = layer.run()
+    operands = (layer["input"], layer["state"], layer.weights())
+    with torch.no_grad():
+        found = run(cell, *operands, trajectory=False, **layer.bends)
+    assert torch.equal(found.output, expected.output)
+    assert torch.equal(found.final_state, expected.final_state)
+    with pytest.raises(ValueError, match="must be run with trajectory=True"):
+        _ = found.trajectory
+
+
+def test_where_gradients_are_recorded_the_trajectory_is_kept() -> None:
+    layer = small()
+    weights = layer.weights(gradient=True)
+    run(LSTM, layer["input"], layer["state"], weights, trajectory=False).output.sum().backward()
+    assert weights.weight_ih.grad is not None
+    with pytest.raises(ValueError, match="trajectory must be true where gradients are taken"):
+        torch.ops.lsh.lstm_forward(
+            *(layer["input"], layer["state"], weights.weight_ih, list(weights.weight_hh)),
+            *(weights.pattern_ih, list(weights.pattern_hh), weights.bias_ih, weights.bias_hh),
+            *(None, None, None, False, False),
+        )
+
+
 def test_sizes_near_the_end_of_int64() -> None:
     """An empty batch makes room for sizes that no memory holds."""
     huge = 2**62
@@ -817,6 +864,7 @@ def test_sizes_near_the_end_of_int64() -> None:
                 [pattern],
                 *[None] * 5,
                 False,
+                True,
             )
 
 

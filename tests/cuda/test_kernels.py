@@ -223,7 +223,7 @@ def test_an_index_outside_a_pattern_gives_nan_and_no_access(kernels: HostKernels
         arguments = (layer["input"], layer["state"], weights.weight_ih, list(weights.weight_hh))
         patterns = (weights.pattern_ih, list(weights.pattern_hh))
         output = torch.ops.lsh.lstm_forward(
-            *arguments, *patterns, None, None, None, None, None, False
+            *arguments, *patterns, None, None, None, None, None, False, True
         )[0]
     assert output.isnan().any()
 

@@ -93,6 +93,7 @@ class Calls:
             [self.no_recurrence],
             *[None] * 5,
             False,
+            True,
         )
         return result
 
