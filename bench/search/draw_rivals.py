@@ -28,7 +28,9 @@ def draw(results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(760 / 72, height / 72), dpi=72)
     width = 0.78 / len(panels)
     for index, (text, schedule) in enumerate(panels):
-        axes = figure.add_axes((0.2 + index * (width + 0.01), 44 / height, width - 0.02, 0.78))
+        axes = figure.add_axes(
+            (0.2 + index * (width + 0.01), 44 / height, width - 0.02, 1 - 68 / height)
+        )
         rivals = results[text]["schedules"][schedule]
         chance = rivals["rivals"]["random"]["regret"]["mean"]
         axes.axvline(chance, color=PALETTE["faded"], linewidth=0.9, linestyle=(0, (1.5, 2.5)))

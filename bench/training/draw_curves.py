@@ -25,10 +25,10 @@ def read(path: Path) -> list[dict[str, str]]:
 @STYLE
 def draw(panels: dict[str, list[Path]]) -> Figure:
     """Validation perplexity after each epoch, or error of a classifier, a panel a recipe."""
-    figure = Figure(figsize=(760 / 72, 210 / 72), dpi=72)
-    width = 0.94 / len(panels)
+    figure = Figure(figsize=(760 / 72, 220 / 72), dpi=72)
+    width = 0.96 / len(panels)
     for index, (title, paths) in enumerate(panels.items()):
-        axes = figure.add_axes((0.05 + width * index, 0.2, width - 0.065, 0.66))
+        axes = figure.add_axes((0.04 + width * index, 0.2, width - 0.05, 0.6))
         error = False
         for (name, role), path in zip(ROLES.items(), paths, strict=False):
             rows = read(path)
@@ -44,8 +44,8 @@ def draw(panels: dict[str, list[Path]]) -> Figure:
         axes.set_xlim(left=0.7)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch")
-        axes.set_title(f"{title}: {'validation error, %' if error else 'validation perplexity'}")
-        axes.legend(loc="lower left")
+        axes.set_title(f"{title}\n{'validation error, %' if error else 'validation perplexity'}")
+        axes.legend(loc="upper right" if error else "lower left")
     return figure
 
 

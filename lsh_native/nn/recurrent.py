@@ -36,6 +36,11 @@ class LayerNames:
     reverse: bool = False
 
 
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    """`torch.stack`, in a fraction of its time for one tensor, as of a call for a single step."""
+    return tensors[0].clone().unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+
+
 class SparseRecurrent(SparseModule):
     """A stack of recurrent layers; what a cell's own module adds is its parameters.
 
@@ -232,7 +237,7 @@ class SparseRecurrent(SparseModule):
             pattern_ih=self._pattern(names.weight_ih),
             pattern_hh=tuple(self._pattern(name) for name in names.weight_hh),
             bias_ih=self._kernel_weight(names.bias_ih) if names.bias_ih else None,
-            bias_hh=torch.stack(biases) if biases else None,
+            bias_hh=_stacked(biases) if biases else None,
         )
 
     def _kernel_weight(self, name: str) -> Tensor:
@@ -269,7 +274,7 @@ class SparseRecurrent(SparseModule):
     def _by_state(self, finals: list[Tensor]) -> list[Tensor]:
         """From (S, B, H) of each layer to (L, B, …) of each state, none a view of another."""
         return [
-            torch.stack([final[s, ..., :width] for final in finals])
+            _stacked([final[s, ..., :width] for final in finals])
             for s, width in enumerate(self._state_sizes())
         ]
 

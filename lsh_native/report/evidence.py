@@ -86,7 +86,7 @@ def against_end(view: StudyView, evidence: Evidence) -> Figure | None:
             continue
         axes = plots.score_against_final(points, score=f"{name} after epoch {epoch}", width=_SMALL)
         if row.spearman:
-            axes.set_title(f"rank correlation {row.spearman}", loc="left")
+            axes.set_title(f"correlation {row.spearman}", loc="left")
         label = f"Final validation perplexity against {name} after epoch {epoch}"
         panels.append((label, plots.to_svg(axes)))
     if not panels:

@@ -53,6 +53,7 @@ class StudyView:
         configuration: Everything that decides the result.
         versions: Of the software that started it.
         evidence: What scores were worth, where enough ends are known to ask.
+        repeated: Candidates that were trained again with another seed.
     """
 
     result: StudyResult
@@ -63,6 +64,7 @@ class StudyView:
     configuration: Mapping[str, Any]
     versions: Mapping[str, str]
     evidence: Evidence | None = None
+    repeated: int = 0
 
     @property
     def finished(self) -> bool:
@@ -231,10 +233,15 @@ class StudyView:
                 "Gradual magnitude pruning starts dense, the other methods start sparse. Their "
                 "distances to the dense reference cannot be compared with one another."
             )
-        if self.finishers:
+        if self.finishers and not self.repeated:
             yield (
                 "Every network was trained once. How much its perplexity changes with the seed of "
                 "its training was not measured."
+            )
+        elif self.finishers:
+            yield (
+                f"Every network was trained once, and {self.repeated} of them once more for the "
+                "evidence below. Those tell how much a seed of training changes."
             )
 
     @property
@@ -261,6 +268,7 @@ def view_study(store: Store) -> StudyView:
         configuration=store.configuration,
         versions=store.versions,
         evidence=read_evidence(store) if result.budget.evidence_epochs else None,
+        repeated=len({trial.repeats for trial in store.repeats()}),
     )
 
 
