@@ -37,8 +37,12 @@ def main() -> None:
         print(f"epoch {trainer.epoch}: validation perplexity {perplexity(result.valid_loss):.1f}")
 
     tokens = evaluation_columns(corpus.valid, 8)[: options.steps + 80]
+    # in float32 a gate that training has saturated has a derivative of zero: -inf, without a distance
     found = compare_spectra(
-        untrained, model, tokens, state_warmup=40, tangent_warmup=40, history=True
+        *(untrained.double(), model.double(), tokens),
+        state_warmup=40,
+        tangent_warmup=40,
+        history=True,
     )
     print(f"distance {found.distance:.3f} ± {found.distance_error:.3f} nats")
     spectra = (("untrained", Role.DENSE, found.dense), ("trained", Role.FOUND, found.pruned))

@@ -20,3 +20,10 @@ def test_example(name):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
+def test_spectrum_of_training(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "spectrum_of_training.py"), "--output", str(tmp_path)]
+    subprocess.run([*command, "--epochs", "1", "--steps", "40"], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"spectrum.svg", "convergence.svg"}

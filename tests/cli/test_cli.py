@@ -109,12 +109,14 @@ def test_evidence_and_export(finished: Path, tmp_path: Path) -> None:
         assert [row["trial"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(finished: Path, tmp_path: Path) -> None:
     workers = ["--running.executor=local", "--running.workers=2"]
     assert main([*search(tmp_path), *workers]) == 0
     assert table(tmp_path) == table(finished)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_search_ends_the_same(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     command = [sys.executable, "-m", "lsh_native", *search(folder)]
@@ -147,6 +149,7 @@ mount -o remount,size=40m {disk}
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_search_which_goes_on_when_there_is_room(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -168,6 +171,7 @@ def test_a_full_disk_stops_a_search_which_goes_on_when_there_is_room(
     assert table(tmp_path) == table(finished)
 
 
+@pytest.mark.slow
 def test_workers_do_not_import_what_lies_in_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "lsh_native").mkdir()
     (tmp_path / "lsh_native" / "__init__.py").write_text("raise ImportError('a source tree')")

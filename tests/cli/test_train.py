@@ -148,6 +148,7 @@ def test_damage_is_refused(
     assert "must hold" in refused(capsys, "resume", tmp_path)
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_network(
     trained: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,8 @@ from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 
+pytestmark = pytest.mark.slow
+
 
 def table(store):
     """What a study found, without when and where."""

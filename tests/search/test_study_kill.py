@@ -17,6 +17,8 @@ from lsh_native.search.database import Database
 from lsh_native.search.rounds import Elimination
 from lsh_native.search.store import Store
 
+pytestmark = pytest.mark.slow
+
 # LSH_KILLS=200 is the long form.
 KILLS = int(os.environ.get("LSH_KILLS", "8"))
 
