@@ -37,7 +37,7 @@ def main() -> None:
         print(f"epoch {trainer.epoch}: validation perplexity {perplexity(result.valid_loss):.1f}")
 
     tokens = evaluation_columns(corpus.valid, 8)[: options.steps + 80]
-    # in float32 a gate that training has saturated has a derivative of zero: -inf, without a distance
+    # in float32 a gate that training saturated has a derivative of zero: -inf, without a distance
     found = compare_spectra(
         *(untrained.double(), model.double(), tokens),
         state_warmup=40,
