@@ -61,7 +61,8 @@ class SavedModel:
         if vocabulary.hash != self.vocabulary.hash:
             raise ValueError(
                 f"the text must have the model's vocabulary of {len(self.vocabulary)} types, "
-                f"{name} has another of {len(vocabulary)}"
+                f"{name} has another of {len(vocabulary)}; read it with the options of [text] that "
+                "the model was trained with"
             )
 
 
