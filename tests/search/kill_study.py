@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,8 +80,11 @@ def finished_after(coordinator, seconds):
 
 def workers_of(coordinator):
     """The processes that a process has forked off."""
-    tasks = Path(f"/proc/{coordinator}/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    pids = []
+    for task in Path(f"/proc/{coordinator}/task").iterdir():
+        with suppress(OSError):  # a thread that has ended since
+            pids += [int(pid) for pid in (task / "children").read_text().split()]
+    return pids
 
 
 def main() -> None:
@@ -107,8 +111,9 @@ def main() -> None:
                 break
             workers = workers_of(coordinator)
             if workers:
-                os.kill(generator.choice(workers), signal.SIGKILL)
-                killed[who] += 1
+                with suppress(ProcessLookupError):  # it has ended since
+                    os.kill(generator.choice(workers), signal.SIGKILL)
+                    killed[who] += 1
         else:
             finished = True
     print(killed["coordinator"], killed["worker"], studies)
