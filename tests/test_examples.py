@@ -8,8 +8,10 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
+# An installed wheel is tested without the source tree, whose examples these are.
+pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
+
 @pytest.mark.parametrize("name", ["own_training_loop", "replace_lstm", "weight_drop"])
 def test_example(name):
     done = subprocess.run(
@@ -22,7 +24,6 @@ def test_example(name):
     assert done.stdout
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
 def test_spectrum_of_training(tmp_path):
     command = [sys.executable, str(EXAMPLES / "spectrum_of_training.py"), "--output", str(tmp_path)]
     subprocess.run([*command, "--epochs", "1", "--steps", "40"], check=True)
