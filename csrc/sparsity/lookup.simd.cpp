@@ -16,7 +16,7 @@ template <class T>
 struct Window {
   Vector<T, kWidth<T>> part[4];
 
-  static constexpr int64_t kColumns = 4 * kWidth<T> - 1;
+  static constexpr int64_t kColumns = 4 * kWidth<T> - 1, kStep = kWidth<T>;
   static constexpr uint32_t kNothing = kColumns;  // the index of a row that skips the group
   explicit Window(const T* x) {
     for (int i = 0; i < 3; ++i) part[i] = load<T, kWidth<T>>(x + i * kWidth<T>);
@@ -56,7 +56,7 @@ template <class T>
 struct Window {
   const T* x;
 
-  static constexpr int64_t kColumns = kWidestWindow;
+  static constexpr int64_t kColumns = kWidestWindow, kStep = kWidth<T>;
   static constexpr uint32_t kNothing = 0x80;  // the index of a row that skips the group
   explicit Window(const T* x) : x(x) {}
 };
@@ -79,13 +79,31 @@ LSH_INLINE void add_products(const Window<T>& x, const uint32_t* words, int b, V
 }
 
 #if defined(__AVX2__)
-LSH_INLINE void add_products(const Window<float>& x, const uint32_t* words, int b, Vector<float, 8> values,
+// The window's columns, in two registers, of which the last lane is zero. Four would take fewer places, and twice as
+// long for each.
+template <>
+struct Window<float> {
+  __m256 part[2];
+
+  static constexpr int64_t kColumns = 15, kStep = 1;
+  static constexpr uint32_t kNothing = kColumns;
+  explicit Window(const float* x) {
+    part[0] = _mm256_loadu_ps(x);
+    part[1] = _mm256_blend_ps(_mm256_loadu_ps(x + 8), _mm256_setzero_ps(), 0x80);
+  }
+};
+
+LSH_INLINE __m256i read_words(const uint32_t* words, float) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+}
+
+LSH_INLINE void add_products(const Window<float>& x, __m256i words, int b, Vector<float, 8> values,
                              Vector<float, 8>& sum) {
-  const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-  const __m256i place = (__m256i)((Vector<int32_t, 8>)((Vector<uint32_t, 8>)word << uint32_t(24 - 8 * b)) >> 24);
-  const __m256i used = _mm256_xor_si256(place, _mm256_set1_epi32(-1));  // the sign says so
-  const __m256 found = _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x.x, place, _mm256_castsi256_ps(used), 4);
-  sum = (Vector<float, 8>)_mm256_fmadd_ps((__m256)values, found, (__m256)sum);
+  const Vector<uint32_t, 8> bytes = (Vector<uint32_t, 8>)words;
+  const __m256i place = (__m256i)(bytes >> uint32_t(8 * b));     // a permutation reads three bits,
+  const __m256 upper = (__m256)(bytes << uint32_t(28 - 8 * b));  // a choice the sign, here the fourth
+  const __m256 low = _mm256_permutevar8x32_ps(x.part[0], place), high = _mm256_permutevar8x32_ps(x.part[1], place);
+  sum = (Vector<float, 8>)_mm256_fmadd_ps((__m256)values, _mm256_blendv_ps(low, high, upper), (__m256)sum);
 }
 #endif
 #endif
@@ -132,8 +150,9 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
         if (count > 0) word += W;
         for (int i = 0; i < W; ++i) word[i] = 0;
       }
-      bases[count] = nearest / W;
-      const int32_t base = nearest / W * W, end = base + int32_t(Window<T>::kColumns);
+      const int32_t base = nearest / int32_t(Window<T>::kStep) * int32_t(Window<T>::kStep);
+      const int32_t end = base + int32_t(Window<T>::kColumns);
+      bases[count] = base;
       for (int64_t i = 0; i < rows; ++i) {
         const int32_t here = column[i];
         uint32_t place = Window<T>::kNothing;
@@ -172,7 +191,7 @@ static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T
         const T* values = value + (k + u) * G * W;
         for (int g = 0; g < G; ++g) __builtin_prefetch(reinterpret_cast<const char*>(values + g * W) + kAhead);
         for (int item = 0; item < Items; ++item) {
-          const Window<T> window(x + item * stride + int64_t(bases[k + u]) * W);
+          const Window<T> window(x + item * stride + bases[k + u]);
           for (int g = 0; g < G; ++g) {
             add_products(window, word, u * G + g, load<T, W>(values + g * W), sum[u][item][g]);
           }

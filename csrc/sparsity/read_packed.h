@@ -55,7 +55,7 @@ LookupMatrix<T> read_lookup(const SparseMatrix<T>& from, int64_t gates) {
     good &= matrix.starts[s] >= 0 && matrix.counts[s] >= 0 && matrix.starts[s] <= groups - matrix.counts[s];
     good &= matrix.starts[s] % plan.together() == 0 && matrix.counts[s] % plan.together() == 0;
   }
-  const int32_t most = int32_t(plan.groups() / plan.width);
+  const int32_t most = int32_t(plan.groups());
   for (int64_t g = 0; g < groups; ++g) good &= matrix.bases[g] >= 0 && matrix.bases[g] < most;
   check_packed(good, from.name);
   return matrix;

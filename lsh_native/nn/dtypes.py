@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["MisfitError", "covered_by_autocast", "kernel_dtype", "result_dtype"]
+__all__ = [
+    "MisfitError",
+    "covered_by_autocast",
+    "kernel_dtype",
+    "result_dtype",
+    "torch_lacks_16_bits",
+]
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 """Those that have kernels here; asked by name, as not every torch compiles the question itself."""
@@ -32,3 +38,16 @@ def result_dtype(weight: Tensor) -> torch.dtype:
     if covered_by_autocast(weight):
         return torch.get_autocast_dtype(weight.device.type)
     return weight.dtype
+
+
+def torch_lacks_16_bits(dtype: torch.dtype) -> bool:
+    """Whether torch's LSTM fails in this dtype under autocast on this processor's CPU kernels.
+
+    It hands such a call to oneDNN without asking whether oneDNN has a kernel for the processor.
+    """
+    asked = {
+        torch.bfloat16: "_is_mkldnn_bf16_supported",
+        torch.float16: "_is_mkldnn_fp16_supported",
+    }.get(dtype)
+    supported = getattr(torch.ops.mkldnn, asked, None) if asked else None
+    return supported is not None and not supported()

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lsh_native.cells import Cell
 from lsh_native.nn.crossover import MANY, crossover
+from lsh_native.nn.dtypes import covered_by_autocast, torch_lacks_16_bits
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.options import Options
 from lsh_native.nn.recurrent import LayerNames
@@ -185,6 +186,13 @@ class SparseTorchRecurrent(RecurrentDynamics):
     ) -> tuple[Tensor, list[Tensor]]:
         if not self._runs_dense(x.shape[1]):
             return super()._run_layers(x, state, sizes)
+        like = self._like()
+        if x.device.type == "cpu" and covered_by_autocast(like):
+            dtype = torch.get_autocast_dtype("cpu")
+            if torch_lacks_16_bits(dtype):
+                with torch.autocast("cpu", enabled=False):
+                    exact = [t.to(like.dtype) for t in (x, *state)]
+                    return self._run_layers(exact[0], exact[1:], sizes)
         weights = []
         for name in self._flat_weights_names:
             weight = self._weight(name)
