@@ -109,6 +109,10 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
         return [(weight.detach(), packed_ih.detach(), ih)]
     if name == "average_live_":
         return [(weight.detach().abs().ceil(), x.new_zeros(4 * H, I), packed_ih.detach(), ih)]
+    if name == "adam_live_":
+        means = weight.detach(), weight.detach().square()
+        values = packed_ih.detach()
+        return [(*means, values, values.clone(), ih, 0.9, 0.99, 0.1, 0.5, 1e-8)]
     ids = torch.tensor([3, 0, 3, 7])
     if name == "sparse_rows":
         return [(ids, packed_ih, ih, 4 * H, I), (ids[:0], packed_ih, ih, 4 * H, I)]

@@ -82,7 +82,12 @@ def make_trainer(
         **dict.fromkeys(("train", "valid", "test"), tokens),
     )
     recipe = Recipe(
-        model=record, batch_size=batch, window=window, learning_rate=1e-3, decay_start=1
+        model=record,
+        batch_size=batch,
+        window=window,
+        learning_rate=1e-3,
+        decay_start=1,
+        optimizer="sgd",
     )
     model = draw_model(recipe, vocabulary, seed=0)
     topology = None

@@ -38,7 +38,9 @@ int64_t sampled_panel_columns(int64_t columns, int64_t lane_bytes, double densit
   constexpr double kCacheBytes = 24576, kEnough = 48;  // non-zeros of a row in a panel that repay reading its lanes
   const double fits = kCacheBytes / double(std::max<int64_t>(lane_bytes, 1));
   const double wanted = std::clamp(kEnough / std::max(density, 1e-6), fits, 10 * fits);
-  return std::clamp<int64_t>(int64_t(wanted), 1, std::max<int64_t>(columns, 1));
+  const int64_t widest = std::clamp<int64_t>(int64_t(wanted), 1, std::max<int64_t>(columns, 1));
+  const int64_t panels = (columns + widest - 1) / widest;
+  return panels > 0 ? (columns + panels - 1) / panels : widest;
 }
 
 }  // namespace lsh

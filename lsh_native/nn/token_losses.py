@@ -17,8 +17,11 @@ from lsh_native.nn.sparse_module import SparseModule
 
 __all__ = ["SLICE", "mean_loss", "token_losses"]
 
-SLICE = 2**22
-"""The most logits made at once, 16 MiB of them in float32; about three such slices are in use."""
+SLICE = 2**23
+"""The most logits made at once, 32 MiB of them in float32; about three such slices are in use.
+
+A sparse decoder packs its weight for every slice, which a hundred positions or more pay for.
+"""
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from lsh_native import native as native  # registers the operators
 from lsh_native.sparsity.pattern import pattern_parts
 
 __all__ = [
+    "adam_live_",
+    "adam_live_definition_",
     "average_live_",
     "average_live_definition_",
     "live_entries",
@@ -59,6 +63,57 @@ def average_live_definition_(age: Tensor, mean: Tensor, values: Tensor, pattern:
     mean[live] += (values - mean[live]) / age[live]
 
 
+@torch.no_grad()
+def adam_live_(
+    mean: Tensor,
+    square: Tensor,
+    values: Tensor,
+    gradient: Tensor,
+    pattern: Tensor,
+    *,
+    betas: tuple[float, float],
+    rate: float,
+    root: float,
+    epsilon: float,
+) -> None:
+    """A step of Adam for the values of connections: as `adam_live_definition_`, in one pass.
+
+    Args:
+        mean: (R, C), running mean of gradients; changed in place at the connections.
+        square: (R, C), of their squares; likewise.
+        values: (N,), moved.
+        gradient: (N,), of the values.
+        pattern: of the matrices.
+        betas: shares of `mean` and `square` that stay.
+        rate: step size, corrected for the start of `mean` at zero.
+        root: square root of the correction of `square`.
+        epsilon: added to the root of the mean square.
+    """
+    torch.ops.lsh.adam_live_.default(
+        mean, square, values, gradient, pattern, *betas, rate, root, epsilon
+    )
+
+
+@torch.no_grad()
+def adam_live_definition_(
+    mean: Tensor,
+    square: Tensor,
+    values: Tensor,
+    gradient: Tensor,
+    pattern: Tensor,
+    *,
+    betas: tuple[float, float],
+    rate: float,
+    root: float,
+    epsilon: float,
+) -> None:
+    """What `lsh::adam_live_` computes, in plain torch."""
+    live = live_entries(pattern)
+    mean[live] = mean[live].lerp(gradient, 1 - betas[0])
+    square[live] = square[live] * betas[1] + gradient.square() * (1 - betas[1])
+    values -= rate * mean[live] / (square[live].sqrt() / root + epsilon)
+
+
 def live_entries(pattern: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of a pattern's connections, each (N,) int64, row by row."""
     parts = pattern_parts(pattern)
@@ -69,7 +124,7 @@ def live_entries(pattern: Tensor) -> tuple[Tensor, Tensor]:
 def _counted(name: str, changed: int) -> None:
     """Tells autograd of what an operator changes, its first `changed` arguments."""
 
-    def call(*arguments: Tensor) -> None:
+    def call(*arguments: Any) -> None:
         with torch._C._AutoDispatchBelowADInplaceOrView():
             getattr(torch.ops.lsh, name).default(*arguments)
         for tensor in arguments[:changed]:
@@ -80,6 +135,7 @@ def _counted(name: str, changed: int) -> None:
 
 _counted("write_live_", 1)
 _counted("average_live_", 2)
+_counted("adam_live_", 3)
 
 
 @torch.library.register_fake("lsh::read_live")
@@ -94,4 +150,11 @@ def _(weight: Tensor, values: Tensor, pattern: Tensor) -> None:
 
 @torch.library.register_fake("lsh::average_live_")
 def _(age: Tensor, mean: Tensor, values: Tensor, pattern: Tensor) -> None:
+    return None
+
+
+@torch.library.register_fake("lsh::adam_live_")
+def _(
+    mean: Tensor, square: Tensor, values: Tensor, gradient: Tensor, pattern: Tensor, *step: float
+) -> None:
     return None

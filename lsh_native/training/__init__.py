@@ -10,6 +10,7 @@ from lsh_native.training.checkpoint import (
 from lsh_native.training.evaluate import evaluate, perplexity
 from lsh_native.training.generate import generate
 from lsh_native.training.image_class import ImageClass, evaluate_classifier
+from lsh_native.training.live_adam import LiveAdam
 from lsh_native.training.memory import MemoryExhaustedError
 from lsh_native.training.model import (
     SavedModel,
@@ -51,6 +52,7 @@ __all__ = [
     "Evaluation",
     "ImageClass",
     "JsonLines",
+    "LiveAdam",
     "MemoryExhaustedError",
     "NextToken",
     "Objective",

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from lsh_native.nn import LiveWeights
 from lsh_native.sparsity.live import average_live_
+from lsh_native.training.live_adam import LiveAdam
+from lsh_native.training.live_optimizer import LiveOptimizer
 
 
-class AveragedSGD(torch.optim.Optimizer):
+class AveragedSGD(LiveOptimizer):
     """Plain SGD with weight decay until `start_averaging()`, averaged SGD from then on.
 
     The state of a parameter is empty before averaging, then two tensors of the parameter's shape:
@@ -36,7 +38,6 @@ class AveragedSGD(torch.optim.Optimizer):
         params: Parameters to train.
         lr: Step size, zero or positive; `param_groups` holds it for a schedule to change.
         weight_decay: Coefficient of the L2 penalty, zero or positive.
-
         live: Where gradients of masked weights were taken by `LiveWeights`: their values are
             moved, and written into the weights at once. State stays as it is without.
 
@@ -110,19 +111,6 @@ class AveragedSGD(torch.optim.Optimizer):
                     age = state["age"].add_(1)
                     state["mean"].lerp_(weight, age.reciprocal())
         return loss
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients of the parameters, and of their live values."""
-        super().zero_grad(set_to_none)
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if (part := self._live.get(weight)) is not None:
-                    part.leaf.grad = None
-
-    def kept_zeros(self, weight: Tensor) -> bool:
-        """Whether the last step left a weight, and its state, as they were outside its mask."""
-        part = self._live.get(weight)
-        return part is not None and part.leaf.grad is not None and part.current
 
 
 @contextmanager
@@ -199,10 +187,10 @@ def make_optimizer(
     weight_decay: float,
     live: LiveWeights | None = None,
 ) -> torch.optim.Optimizer:
-    """Make the optimizer that a recipe names: `sgd`, which may be given `live`, `adam`, `adamw`."""
+    """Make the optimizer that a recipe names: `sgd`, `adam` or `adamw`, each given `live`."""
     makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "sgd": partial(AveragedSGD, live=live),
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
+        "sgd": AveragedSGD,
+        "adam": LiveAdam,
+        "adamw": partial(LiveAdam, decoupled=True),
     }
-    return makers[name](parameters, lr=lr, weight_decay=weight_decay)
+    return makers[name](parameters, lr=lr, weight_decay=weight_decay, live=live)

@@ -342,10 +342,10 @@ class Trainer:
 
     def _live_weights(self, device: torch.device) -> LiveWeights | None:
         """Live values, where no step needs anything of dead connections."""
-        recipe, topology = self.recipe, self.topology
-        averages = recipe.optimizer == "sgd" and recipe.clip_norm != "dense"
-        lives = topology is not None and topology.trains_live_only()
-        return LiveWeights() if averages and lives and device.type == "cpu" else None
+        topology = self.topology
+        if topology is None or device.type != "cpu" or self.recipe.clip_norm == "dense":
+            return None
+        return LiveWeights() if topology.trains_live_only() else None
 
     def _ask_for_dense_gradients(self) -> None:
         for module in self.model.modules():

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from lsh_native.models import AWDLSTM, RHN, Model, StackedLSTM
 from lsh_native.nn import LanguageModel, LiveWeights, SparseLinear, mean_loss
 from lsh_native.sparsity.mask import draw_mask
 from lsh_native.sparsity.zero_dead import zero_dead_
-from lsh_native.training import AveragedSGD
+from lsh_native.training import AveragedSGD, LiveAdam
 
 V, T, B = 31, 5, 3
 RECORDS = (
@@ -55,17 +57,18 @@ def clear_dead(model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
     weights = dict(model.named_parameters())
     for name, mask in model.masks().items():
         weight = weights[name]
-        zero_dead_([weight, *optimizer.state.get(weight, {}).values()], mask)
+        state = optimizer.state.get(weight, {}).values()
+        zero_dead_([weight, *(part for part in state if part.shape == mask.shape)], mask)
 
 
-def loss_of(model: LanguageModel, limit: int = 2**22) -> Tensor:
+def loss_of(model: LanguageModel, limit: int = 2**23) -> Tensor:
     tokens, target = torch.randint(V, (2, T, B), generator=torch.Generator().manual_seed(3))
     hidden = model.encode(tokens).hidden.flatten(0, 1)
     return mean_loss(model.decoder, hidden, target.flatten(), limit=limit)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.family)
-@pytest.mark.parametrize("limit", [2**22, 3 * V])
+@pytest.mark.parametrize("limit", [2**23, 3 * V])
 def test_steps_are_those_of_dense_weights(record: Model, limit: int) -> None:
     model, live = draw_model(record), LiveWeights()
     dense = copy.deepcopy(model)
@@ -87,20 +90,28 @@ def test_steps_are_those_of_dense_weights(record: Model, limit: int) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, msg=name)
 
 
-@pytest.mark.parametrize("averaging", [False, True])
-def test_averaged_sgd_follows_masks_and_foreign_changes(averaging: bool) -> None:
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "sgd": partial(AveragedSGD, lr=0.5),
+    "averaging": partial(AveragedSGD, lr=0.5),
+    "adam": partial(LiveAdam, lr=0.01),
+    "adamw": partial(LiveAdam, lr=0.01, decoupled=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_follows_masks_and_foreign_changes(name: str) -> None:
     model, live = draw_model(RECORDS[1]), LiveWeights()
     clear_dead(model, torch.optim.SGD(model.parameters()))
     dense = copy.deepcopy(model)
     models = model, dense
     optimizers = [
-        AveragedSGD(m.parameters(), lr=0.5, weight_decay=0.01, live=given)
+        OPTIMIZERS[name](m.parameters(), weight_decay=0.01, live=given)
         for m, given in zip(models, (live, None), strict=True)
     ]
     for step in range(6):
         for optimizer in optimizers:
             optimizer.zero_grad()
-            if averaging and step == 1:
+            if name == "averaging" and step == 1:
                 optimizer.start_averaging()
         with live:
             torch.autograd.backward(loss_of(model))
@@ -125,6 +136,9 @@ def test_averaged_sgd_follows_masks_and_foreign_changes(averaging: bool) -> None
             live_only = masks.get(name, torch.ones_like(found).bool())
             pairs = [(found, expected)]
             for key, value in optimizers[1].state.get(expected, {}).items():
+                if value.shape != expected.shape:
+                    assert optimizers[0].state[found][key] == value
+                    continue
                 pairs.append((optimizers[0].state[found][key], value))
             for ours, theirs in pairs:
                 torch.testing.assert_close(
