@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = [
     "MisfitError",
     "covered_by_autocast",
+    "in_dtype",
     "kernel_dtype",
     "result_dtype",
     "torch_lacks_16_bits",
@@ -24,6 +25,11 @@ class MisfitError(ValueError, RuntimeError):
 def kernel_dtype(dtype: torch.dtype) -> torch.dtype:
     """float64 for itself; float32 for every other, 16 bits included."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`, which takes a microsecond even where it does nothing."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def covered_by_autocast(weight: Tensor) -> bool:

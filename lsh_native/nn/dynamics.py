@@ -23,7 +23,7 @@ class RecurrentDynamics(SparseRecurrent):
     def _without_dropout(self, layer: int, x: Tensor, state: list[Tensor]) -> Run:
         """One layer forwards in time as evaluation has it."""
         [names] = self._layers[layer]
-        initial = self._joined([s[layer] for s in state])
+        initial = self._joined(state, layer)
         return self._run_layer(names, x, initial, None, training=False)
 
     def _check_dynamics(self) -> None:
@@ -128,7 +128,7 @@ class RecurrentDynamics(SparseRecurrent):
             done = self._without_dropout(layer, x, state)
             moved, d_final = tangent(
                 self.cell,
-                self._joined([d[layer] for d in d_state]).transpose(0, 1).unsqueeze(-1),
+                self._joined(d_state, layer).transpose(0, 1).unsqueeze(-1),
                 done.trajectory,
                 self._layer_weights(names, training=False),
                 input_tangent=d_x.unsqueeze(-1),

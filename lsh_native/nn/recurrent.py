@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -13,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from lsh_native.cells import Cell, LayerWeights, Run, run
 from lsh_native.nn.dropout import locked_dropout
-from lsh_native.nn.dtypes import kernel_dtype, result_dtype
+from lsh_native.nn.dtypes import in_dtype, kernel_dtype, result_dtype
 from lsh_native.nn.operands import State, check_order, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
@@ -36,9 +37,11 @@ class LayerNames:
     reverse: bool = False
 
 
-def _stacked(tensors: list[Tensor]) -> Tensor:
-    """`torch.stack`, in a fraction of its time for one tensor, as of a call for a single step."""
-    return tensors[0].clone().unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+def _stacked(biases: list[Tensor]) -> Tensor | None:
+    """The bias of each micro-step, (D, …), if there are any."""
+    if len(biases) == 1:
+        return biases[0].unsqueeze(0)
+    return torch.stack(biases) if biases else None
 
 
 class SparseRecurrent(SparseModule):
@@ -138,7 +141,7 @@ class SparseRecurrent(SparseModule):
         state = self._initial_state(x, hx, single)
         output, final = self._run_stack(x, state, None)
         dtype = result_dtype(self._like())
-        output, *final = (result.to(dtype) for result in (output, *final))
+        output, *final = (in_dtype(result, dtype) for result in (output, *final))
         if single:
             return output.squeeze(1), self._grouped([s.squeeze(1) for s in final])
         return (output.transpose(0, 1) if self.batch_first else output), self._grouped(final)
@@ -153,7 +156,8 @@ class SparseRecurrent(SparseModule):
         if order is not None:
             state = [s.index_select(1, order) for s in state]
         output, final = self._run_stack(x, state, sizes)
-        output, *final = (result.to(result_dtype(self._like())) for result in (output, *final))
+        dtype = result_dtype(self._like())
+        output, *final = (in_dtype(result, dtype) for result in (output, *final))
         if back is not None:
             final = [s.index_select(1, back) for s in final]
         packed = pack_padded_sequence(output, lengths)
@@ -175,13 +179,13 @@ class SparseRecurrent(SparseModule):
     ) -> tuple[Tensor, list[Tensor]]:
         """Layer after layer with native kernels."""
         finals: list[Tensor] = []
-        x, *state = (t.to(kernel_dtype(t.dtype)) for t in (x, *state))
+        x, *state = (in_dtype(t, kernel_dtype(t.dtype)) for t in (x, *state))
         for i, directions in enumerate(self._layers):
             if i > 0 and self.training and self.dropout > 0:
                 x = dropout(x, self.dropout)
             outputs = []
             for names in directions:
-                initial = self._joined([s[len(finals)] for s in state])
+                initial = self._joined(state, len(finals))
                 output, final = self._run_direction(names, x, initial, sizes)
                 outputs.append(output)
                 finals.append(final)
@@ -237,12 +241,12 @@ class SparseRecurrent(SparseModule):
             pattern_ih=self._pattern(names.weight_ih),
             pattern_hh=tuple(self._pattern(name) for name in names.weight_hh),
             bias_ih=self._kernel_weight(names.bias_ih) if names.bias_ih else None,
-            bias_hh=_stacked(biases) if biases else None,
+            bias_hh=_stacked(biases),
         )
 
     def _kernel_weight(self, name: str) -> Tensor:
         weight = self.operand(name)
-        return weight.to(kernel_dtype(weight.dtype))
+        return in_dtype(weight, kernel_dtype(weight.dtype))
 
     def _recurrent(self, names: LayerNames, training: bool) -> list[Tensor]:
         """Recurrent weights, with connections dropped in training."""
@@ -264,19 +268,23 @@ class SparseRecurrent(SparseModule):
         count = self.num_layers * (2 if self.bidirectional else 1)
         return initial_states(hx, x, widths, count, single=single, weight=self._like())
 
-    def _joined(self, states: list[Tensor]) -> Tensor:
-        """States (B, …) of a layer as kernels take them, (S, B, H): narrow ones end in zeros."""
+    def _joined(self, states: Sequence[Tensor], layer: int) -> Tensor:
+        """States (L, B, …) at a layer as kernels take them, (S, B, H): narrow ones end in zeros."""
         wide = self.hidden_size
-        return torch.stack(
-            [s if s.shape[-1] == wide else pad(s, (0, wide - s.shape[-1])) for s in states]
+        own = [s if s.shape[0] == 1 else s.narrow(0, layer, 1) for s in states]
+        return torch.cat(
+            [s if s.shape[-1] == wide else pad(s, (0, wide - s.shape[-1])) for s in own]
         )
 
     def _by_state(self, finals: list[Tensor]) -> list[Tensor]:
         """From (S, B, H) of each layer to (L, B, …) of each state, none a view of another."""
-        return [
-            _stacked([final[s, ..., :width] for final in finals])
-            for s, width in enumerate(self._state_sizes())
-        ]
+        states = []
+        for s, width in enumerate(self._state_sizes()):
+            own = [final.narrow(0, s, 1) for final in finals]
+            if width < self.hidden_size:
+                own = [state.narrow(-1, 0, width) for state in own]
+            states.append(own[0].clone() if len(own) == 1 else torch.cat(own))
+        return states
 
     @staticmethod
     def _grouped(states: list[Tensor]) -> Any:

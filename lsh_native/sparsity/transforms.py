@@ -61,7 +61,10 @@ def transformable(
 
     def call(*arguments: Any) -> Any:
         if not is_transformed():
-            return op(*arguments)
+            if torch.is_grad_enabled() or torch.compiler.is_compiling():
+                return op(*arguments)
+            with torch._C._AutoDispatchBelowAutograd():  # spares Python's part of the gradient
+                return op(*arguments)
         leaves, spec = tree_flatten(arguments)
         # torch has no type for apply
         results = Function.apply(*leaves, spec)  # type: ignore[no-untyped-call]

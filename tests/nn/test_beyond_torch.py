@@ -61,7 +61,7 @@ def definition(module: Any, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
     """The stack in plain torch, in evaluation."""
     finals = []
     for layer, [names] in enumerate(module._layers):
-        initial = module._joined([s[layer] for s in (hx if isinstance(hx, tuple) else (hx,))])
+        initial = module._joined(hx if isinstance(hx, tuple) else (hx,), layer)
         biases = [module.get_parameter(name) for name in names.bias_hh]
         x, final = run_definition(
             module.cell,

@@ -174,7 +174,7 @@ def defined(
         output, final = run_definition(
             module.cell,
             x.flip(0) if names.reverse else x,
-            module._joined([s[d] for s in state]),
+            module._joined(state, d),
             weights[names.weight_ih],
             [weights[name] for name in names.weight_hh],
             weights[names.bias_ih] if names.bias_ih else None,
