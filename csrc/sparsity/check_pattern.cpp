@@ -7,31 +7,33 @@
 
 namespace lsh {
 
-int64_t pattern_capacity(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
+PatternRoom pattern_room(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
   check_dimensions(pattern, 1, name);
   STD_TORCH_CHECK(pattern.scalar_type() == ScalarType::Int, name, " must be int32, got ",
                   dtype_name(pattern.scalar_type()));
   STD_TORCH_CHECK(pattern.is_contiguous(), name, " must be contiguous");
-  const int64_t fixed = kPatternHeader + rows + 1 + columns + 1;
-  const int64_t left = pattern.size(0) - fixed;
-  STD_TORCH_CHECK(left >= 0 && left % 3 == 0, name, " must hold ", fixed, " + 3 * capacity numbers for a ", rows, " x ",
-                  columns, " matrix, got ", pattern.size(0));
-  return left / 3;
+  const int64_t by_rows = pattern.size(0) - (kPatternHeader + rows + 1), by_both = by_rows - (columns + 1);
+  STD_TORCH_CHECK(by_rows >= 0, name, " must hold ", kPatternHeader + rows + 1, " + capacity numbers for a ", rows,
+                  " x ", columns, " matrix, got ", pattern.size(0));
+  if (by_both >= 0 && by_both % 3 == 0) return {by_both / 3, true};
+  return {by_rows, false};
 }
 
 namespace {
 
-PatternView view(const int32_t* data, int64_t rows, int64_t columns, int64_t capacity) {
-  PatternView pattern;
+PatternView view(const int32_t* data, int64_t rows, int64_t columns, const PatternRoom& room) {
+  PatternView pattern{};
   pattern.rows = rows;
   pattern.columns = columns;
   pattern.non_zeros = 0;
-  pattern.capacity = capacity;
+  pattern.capacity = room.capacity;
   pattern.row_offsets = data + kPatternHeader;
   pattern.column_of = pattern.row_offsets + rows + 1;
-  pattern.column_offsets = pattern.column_of + capacity;
-  pattern.row_of = pattern.column_offsets + columns + 1;
-  pattern.source = pattern.row_of + capacity;
+  if (room.by_columns) {
+    pattern.column_offsets = pattern.column_of + room.capacity;
+    pattern.row_of = pattern.column_offsets + columns + 1;
+    pattern.source = pattern.row_of + room.capacity;
+  }
   return pattern;
 }
 
@@ -60,15 +62,15 @@ int64_t workers_for(const PatternView& pattern) { return 1 + pattern.non_zeros /
 }  // namespace
 
 PatternView checked_rows(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
-  const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
+  const PatternRoom room = pattern_room(pattern, rows, columns, name);
   const int32_t* header = pattern.const_data_ptr<int32_t>();
   STD_TORCH_CHECK(header[kMark] == kPatternMark && header[kVersion] == kPatternVersion, name,
                   " must be a packed pattern of version ", kPatternVersion, ", got other content");
   STD_TORCH_CHECK(header[kRows] == rows && header[kColumns] == columns, name, " must describe a ", rows, " x ", columns,
                   " matrix, got one for ", header[kRows], " x ", header[kColumns]);
-  STD_TORCH_CHECK(header[kCapacity] == capacity && header[kNonZeros] >= 0 && header[kNonZeros] <= capacity, name,
-                  " must hold at most ", capacity, " non-zeros, got ", header[kNonZeros]);
-  PatternView found = view(header, rows, columns, capacity);
+  STD_TORCH_CHECK(header[kCapacity] == room.capacity && header[kNonZeros] >= 0 && header[kNonZeros] <= room.capacity,
+                  name, " must hold at most ", room.capacity, " non-zeros, got ", header[kNonZeros]);
+  PatternView found = view(header, rows, columns, room);
   found.non_zeros = header[kNonZeros];
 
   STD_TORCH_CHECK(offsets_hold(found.row_offsets, rows, found.non_zeros), name,
@@ -89,8 +91,9 @@ PatternView checked_pattern(const Tensor& pattern, int64_t rows, int64_t columns
 }
 
 PatternView device_pattern(const Tensor& pattern, int64_t rows, int64_t columns, const char* name) {
-  const int64_t capacity = pattern_capacity(pattern, rows, columns, name);
-  return view(pattern.const_data_ptr<int32_t>(), rows, columns, capacity);
+  const PatternRoom room = pattern_room(pattern, rows, columns, name);
+  STD_TORCH_CHECK(room.by_columns, name, " must be packed on the device that it is read on, got one packed on the CPU");
+  return view(pattern.const_data_ptr<int32_t>(), rows, columns, room);
 }
 
 }  // namespace lsh

@@ -11,8 +11,14 @@ namespace lsh {
 
 using torch::stable::Tensor;
 
-// The capacity of a pattern tensor of this length for a matrix of this shape; throws when there is none.
-int64_t pattern_capacity(const Tensor& pattern, int64_t rows, int64_t columns, const char* name);
+// What the length of a pattern tensor says.
+struct PatternRoom {
+  int64_t capacity;
+  bool by_columns;  // whether there is a part by columns
+};
+
+// That of a pattern tensor for a matrix of this shape; throws when there is none.
+PatternRoom pattern_room(const Tensor& pattern, int64_t rows, int64_t columns, const char* name);
 
 // Views of a pattern on the CPU after a check, in O(rows + non-zeros), of all that a product by rows reads: header,
 // ascending offsets, columns in range, ascending and unique. `name` says whose pattern it is.

@@ -9,7 +9,9 @@ namespace {
 
 void pack_pattern_on_cuda_(Tensor pattern, const Tensor& mask) {
   PackPass pass{};
-  pass.capacity = checked_packing(pattern, mask);
+  const PatternRoom room = checked_packing(pattern, mask);
+  STD_TORCH_CHECK(room.by_columns, "pattern must have room for the part by columns on a device");
+  pass.capacity = room.capacity;
   pass.rows = mask.size(0);
   pass.columns = mask.size(1);
   pass.mask = static_cast<const uint8_t*>(mask.const_data_ptr());

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lsh_native.nn.live_weights import live_values
 from lsh_native.sparsity.form import form_of
 from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
-from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_
+from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_room
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseModule", "zero_forward"]
@@ -186,10 +186,10 @@ class SparseModule(nn.Module):
         rows, columns = mask.shape
         count = self._live.get(name, mask.numel())
         pattern = getattr(self, f"{name}_pattern")
-        capacity = -1 if pattern is None else (pattern.numel() - 10 - rows - columns) // 3
+        capacity = -1 if pattern is None else pattern_room(pattern.numel(), rows, columns)[0]
         if count > capacity or pattern.device != mask.device:
             room = min(mask.numel(), count if pattern is None else count + count // 8)
-            pattern = empty_pattern(rows, columns, room).to(mask.device)
+            pattern = empty_pattern(rows, columns, room, mask.device)
             setattr(self, f"{name}_pattern", pattern)
         pack_pattern_(pattern, mask)
 
@@ -259,6 +259,23 @@ class SparseModule(nn.Module):
         """What runs a weight, in words."""
         sparse = name in self._masked
         return "sparse kernel, compressed rows" if sparse else "torch's dense kernel"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Packs patterns anew where they came to another kind of device, which reads others."""
+        before = self._pattern_devices()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        after = self._pattern_devices()
+        moved = [n for n in after if {before.get(n), after[n]} == {"cpu", "cuda"}]
+        for name in moved:
+            setattr(self, f"{name}_pattern", None)
+        if moved:
+            self._pack(())
+        return self
+
+    def _pattern_devices(self) -> dict[str, str]:
+        """The kind of device of each pattern that there is."""
+        patterns = {name: getattr(self, f"{name}_pattern", None) for name in self.maskable}
+        return {name: p.device.type for name, p in patterns.items() if p is not None}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any

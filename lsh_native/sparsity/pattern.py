@@ -5,9 +5,15 @@ Layout, with R rows, C columns, N non-zeros and room for `capacity` of them::
     header          8         mark, version, R, C, N, capacity, 0, 0
     row_offsets     R + 1     the non-zeros of row r are row_offsets[r] … row_offsets[r + 1] - 1
     columns         capacity  their columns, ascending within a row
-    column_offsets  C + 1     the same matrix by columns
+
+and on a device, as the CPU turns the matrix itself, the same by columns::
+
+    column_offsets  C + 1
     rows            capacity  ascending within a column
     sources         capacity  where the k-th non-zero in column order stands in row order
+
+The two kinds are told apart by their length: one by rows has room for a connection more than asked
+for where it would else be as long as one by both.
 
 A tensor sized by capacity lets a mask change in place, so that shapes, and with them compiled
 code, stay as they are.
@@ -29,11 +35,12 @@ __all__ = [
     "pack_pattern",
     "pack_pattern_",
     "pattern_parts",
+    "pattern_room",
     "refuse_overfull",
 ]
 
 _MARK = 0x4C534850
-_VERSION = 1
+_VERSION = 2
 _HEADER = 8
 _NON_ZEROS = 4  # its place in the header
 
@@ -48,9 +55,9 @@ class PatternParts:
         capacity: how many non-zeros there is room for.
         row_offsets: (R + 1,) int32.
         column_of: (N,) int32, in row order.
-        column_offsets: (C + 1,) int32.
-        row_of: (N,) int32, in column order.
-        source: (N,) int32, from column order to row order.
+        column_offsets: (C + 1,) int32, or None where there is no part by columns.
+        row_of: (N,) int32, in column order, or None.
+        source: (N,) int32, from column order to row order, or None.
     """
 
     rows: int
@@ -58,9 +65,9 @@ class PatternParts:
     capacity: int
     row_offsets: Tensor
     column_of: Tensor
-    column_offsets: Tensor
-    row_of: Tensor
-    source: Tensor
+    column_offsets: Tensor | None
+    row_of: Tensor | None
+    source: Tensor | None
 
     @property
     def non_zeros(self) -> int:
@@ -84,8 +91,22 @@ def _check_sizes(rows: int, columns: int, capacity: int) -> None:
         raise ValueError(f"capacity must be in [0, {most}], got {capacity}")
 
 
+def pattern_room(length: int, rows: int, columns: int) -> tuple[int, bool]:
+    """For how many connections a pattern has room, and whether it has the part by columns."""
+    by_rows = length - (_HEADER + rows + 1)
+    by_both = by_rows - (columns + 1)
+    if by_both >= 0 and by_both % 3 == 0:
+        return by_both // 3, True
+    return by_rows, False
+
+
 def empty_pattern(
-    rows: int, columns: int, capacity: int, device: torch.device | None = None
+    rows: int,
+    columns: int,
+    capacity: int,
+    device: torch.device | None = None,
+    *,
+    by_columns: bool | None = None,
 ) -> Tensor:
     """Room for a pattern.
 
@@ -94,13 +115,19 @@ def empty_pattern(
         columns: its columns C.
         capacity: how many non-zeros there shall be room for.
         device: where it shall be; the CPU by default.
+        by_columns: whether to have the part by columns; by default, elsewhere than on the CPU.
 
     Returns:
         An int32 tensor whose content is unspecified until `pack_pattern_` fills it.
     """
     _check_sizes(rows, columns, capacity)
-    numbers = _HEADER + rows + 1 + columns + 1 + 3 * capacity
-    return torch.empty(numbers, dtype=torch.int32, device=device or "cpu")
+    place = torch.device(device or "cpu")
+    if by_columns is None:
+        by_columns = place.type != "cpu"
+    numbers = _HEADER + rows + 1 + (columns + 1 + 3 * capacity if by_columns else capacity)
+    if pattern_room(numbers, rows, columns)[1] != by_columns:
+        numbers += 1
+    return torch.empty(numbers, dtype=torch.int32, device=place)
 
 
 def pack_pattern_(pattern: Tensor, mask: Tensor) -> Tensor:
@@ -135,7 +162,7 @@ def refuse_overfull(pattern: Tensor, rows: int, columns: int) -> None:
     pattern give NaN.
     """
     kept = int(pattern[_NON_ZEROS])
-    capacity = (pattern.numel() - _HEADER - rows - 1 - columns - 1) // 3
+    capacity, _ = pattern_room(pattern.numel(), rows, columns)
     if kept > capacity:
         raise RuntimeError(
             f"mask must keep at most {capacity} connections, the capacity of the pattern, "
@@ -143,12 +170,15 @@ def refuse_overfull(pattern: Tensor, rows: int, columns: int) -> None:
         )
 
 
-def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
+def pack_pattern(
+    mask: Tensor, capacity: int | None = None, *, by_columns: bool | None = None
+) -> Tensor:
     """The pattern of a mask.
 
     Args:
         mask: (R, C) bool, True where there is a connection.
         capacity: room to leave; the number of connections by default.
+        by_columns: as `empty_pattern` takes it.
 
     Returns:
         An int32 tensor on the mask's device, laid out as this file's docstring says.
@@ -162,7 +192,8 @@ def pack_pattern(mask: Tensor, capacity: int | None = None) -> Tensor:
     _check_mask(mask)
     if capacity is None:
         capacity = int(mask.count_nonzero())
-    pattern = empty_pattern(mask.shape[0], mask.shape[1], capacity, mask.device)
+    rows, columns = mask.shape
+    pattern = empty_pattern(rows, columns, capacity, mask.device, by_columns=by_columns)
     return pack_pattern_(pattern, mask)
 
 
@@ -179,17 +210,20 @@ def full_pattern(rows: int, columns: int, device: torch.device | None = None) ->
     """
     count = rows * columns
     _check_sizes(rows, columns, count)
-    header = [_MARK, _VERSION, rows, columns, count, count, 0, 0]
     row, column = torch.arange(rows), torch.arange(columns)
-    parts = [
-        torch.tensor(header),
-        torch.arange(rows + 1) * columns,
-        column.repeat(rows),
-        torch.arange(columns + 1) * rows,
-        row.repeat(columns),
-        (column[:, None] + row * columns).flatten(),
-    ]
-    return torch.cat(parts).to(device=device, dtype=torch.int32)
+    parts = [torch.arange(rows + 1) * columns, column.repeat(rows)]
+    room = count
+    if torch.device(device or "cpu").type != "cpu":
+        parts += [
+            torch.arange(columns + 1) * rows,
+            row.repeat(columns),
+            (column[:, None] + row * columns).flatten(),
+        ]
+    elif pattern_room(_HEADER + rows + 1 + count, rows, columns)[1]:
+        parts.append(torch.zeros(1, dtype=torch.int64))
+        room += 1
+    header = torch.tensor([_MARK, _VERSION, rows, columns, count, room, 0, 0])
+    return torch.cat([header, *parts]).to(device=device, dtype=torch.int32)
 
 
 def pattern_parts(pattern: Tensor) -> PatternParts:
@@ -214,13 +248,20 @@ def pattern_parts(pattern: Tensor) -> PatternParts:
         raise ValueError(
             f"pattern must be a packed pattern of version {_VERSION}, got other content"
         )
-    sizes = [_HEADER, rows + 1, capacity, columns + 1, capacity, capacity]
-    if min(rows, columns, non_zeros) < 0 or non_zeros > capacity or sum(sizes) != pattern.numel():
+    room, by_columns = pattern_room(pattern.numel(), rows, columns)
+    if min(rows, columns, non_zeros) < 0 or non_zeros > capacity or capacity != room:
         raise ValueError(
-            f"pattern must hold {sum(sizes)} numbers for {rows} x {columns} with room for "
-            f"{capacity}, got {pattern.numel()} with {non_zeros} non-zeros"
+            f"pattern must hold at most {room} connections of a {rows} x {columns} matrix in "
+            f"{pattern.numel()} numbers, got {non_zeros} with room for {capacity}"
         )
-    _, row_offsets, column_of, column_offsets, row_of, source = pattern.split(sizes)
+    sizes = [
+        _HEADER,
+        rows + 1,
+        capacity,
+        *((columns + 1, capacity, capacity) if by_columns else ()),
+    ]
+    _, row_offsets, column_of, *others = pattern.split(sizes)
+    column_offsets, row_of, source = others or (None, None, None)
     return PatternParts(
         rows=rows,
         columns=columns,
@@ -228,8 +269,8 @@ def pattern_parts(pattern: Tensor) -> PatternParts:
         row_offsets=row_offsets,
         column_of=column_of[:non_zeros],
         column_offsets=column_offsets,
-        row_of=row_of[:non_zeros],
-        source=source[:non_zeros],
+        row_of=None if row_of is None else row_of[:non_zeros],
+        source=None if source is None else source[:non_zeros],
     )
 
 

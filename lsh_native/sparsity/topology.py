@@ -166,7 +166,7 @@ class Topology:
         masks, self._state = self._method.start(start, self._generator)
         self._set_masks(masks)
         self._first = self.masks()
-        self._explored = {name: mask.clone() for name, mask in self._masks.items()}
+        self._explored = self.masks()  # no mask is written to, so these may be one
         self._clear(None)
         self._choose_gradient()
 
@@ -205,7 +205,7 @@ class Topology:
             self._restart(weights, optimizer)
             self._clear(optimizer)
             for name, mask in self._masks.items():
-                self._explored[name] |= mask
+                self._explored[name] = self._explored[name] | mask
             self._tell(before)
         self._step = step
         self._choose_gradient()
@@ -246,7 +246,7 @@ class Topology:
             before=self._first,
             after=self.masks(),
             first=self._first,
-            explored=self._explored,
+            explored=dict(self._explored),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -385,7 +385,7 @@ class Topology:
                 before=before,
                 after=self.masks(),
                 first=self._first,
-                explored={name: mask.clone() for name, mask in self._explored.items()},
+                explored=dict(self._explored),
             )
             for observer in self._observers:
                 observer(change)

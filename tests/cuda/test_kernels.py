@@ -284,6 +284,15 @@ def test_packing_gives_the_bits_of_the_cpu(
     assert found.capacity == room
 
 
+def test_a_pattern_packed_on_the_cpu_is_refused(kernels: HostKernels) -> None:
+    pattern = pack_pattern(torch.eye(3, dtype=torch.bool), by_columns=False)
+    with kernels.in_place_of_cpu():
+        with pytest.raises(RuntimeError, match="must be packed on the device that it is read on"):
+            torch.ops.lsh.sparse_linear(torch.ones(1, 3), torch.ones(3, 3), pattern, None, 3, False)
+        with pytest.raises(RuntimeError, match="must have room for the part by columns"):
+            torch.ops.lsh.pack_pattern_(pattern, torch.eye(3, dtype=torch.bool))
+
+
 def test_too_many_connections_spoil_a_pattern(kernels: HostKernels) -> None:
     pattern, mask = empty_pattern(6, 5, 14), torch.ones(6, 5, dtype=torch.bool)
     with kernels.in_place_of_cpu():

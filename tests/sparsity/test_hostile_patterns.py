@@ -230,10 +230,12 @@ COLUMN_FAULTS: dict[str, Callable[[PatternParts], None]] = {
 }
 
 
-def corrupt(fault: Callable[[PatternParts], None]) -> tuple[Tensor, Tensor]:
+def corrupt(
+    fault: Callable[[PatternParts], None], by_columns: bool = False
+) -> tuple[Tensor, Tensor]:
     mask = torch.ones(12, 5, dtype=torch.bool)
     mask[4] = False
-    pattern = pack_pattern(mask)
+    pattern = pack_pattern(mask, by_columns=by_columns)
     fault(pattern_parts(pattern))
     return pattern, mask
 
@@ -250,7 +252,7 @@ def test_faults_by_rows_are_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", COLUMN_FAULTS)
 def test_the_part_by_columns_is_not_read_on_the_cpu(name: str) -> None:
-    pattern, mask = corrupt(COLUMN_FAULTS[name])
+    pattern, mask = corrupt(COLUMN_FAULTS[name], by_columns=True)
     calls = Calls(3, 5, None)
     for call in (calls.product, calls.product_backward, calls.lstm, calls.lstm_backward):
         torch.testing.assert_close(*call(pattern)(mask))

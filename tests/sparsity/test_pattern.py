@@ -15,6 +15,7 @@ from lsh_native.sparsity.pattern import (
     pack_pattern,
     pack_pattern_,
     pattern_parts,
+    pattern_room,
 )
 
 HEADER = 8
@@ -41,44 +42,71 @@ def assert_describes(parts: PatternParts, mask: Tensor) -> None:
     order = (by_row[:, 1] * max(rows, 1) + by_row[:, 0]).argsort()
     assert (parts.rows, parts.columns, parts.non_zeros) == (rows, columns, len(by_row))
     assert parts.column_of.tolist() == by_row[:, 1].tolist()
+    assert parts.row_offsets.tolist() == [0, *mask.sum(1).cumsum(0).tolist()]
+    if parts.column_offsets is None:
+        assert (parts.row_of, parts.source) == (None, None)
+        return
     assert parts.row_of.tolist() == by_row[order, 0].tolist()
     assert parts.source.tolist() == order.tolist()
-    assert parts.row_offsets.tolist() == [0, *mask.sum(1).cumsum(0).tolist()]
     assert parts.column_offsets.tolist() == [0, *mask.sum(0).cumsum(0).tolist()]
 
 
 # ------------------------------------------------------------------------------------------ packing
 
 
-def test_a_pattern_by_hand() -> None:
-    pattern = pack_pattern(torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 1]], dtype=torch.bool))
+@pytest.mark.parametrize("both", [False, True], ids=["rows", "both"])
+def test_a_pattern_by_hand(both: bool) -> None:
+    mask = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 1]], dtype=torch.bool)
+    pattern = pack_pattern(mask, 5, by_columns=both)
     assert pattern.dtype == torch.int32
-    assert pattern[2:].tolist() == [
-        *(3, 3, 4, 4, 0, 0),  # rows, columns, non-zeros, capacity, two spare numbers
+    found = pattern[2:].tolist()
+    assert found[: 6 + 4 + 4] == [
+        *(3, 3, 4, 5, 0, 0),  # rows, columns, non-zeros, capacity, two spare numbers
         *(0, 2, 2, 4),
         *(1, 2, 0, 2),
-        *(0, 1, 2, 4),
-        *(2, 0, 0, 2),
-        *(2, 0, 1, 3),
     ]
+    if both:
+        assert found[15:] == [
+            *(0, 1, 2, 4),
+            *(2, 0, 0, 2, found[23]),
+            *(2, 0, 1, 3, found[28]),
+        ]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("room", [0, 5])
-def test_packing_is_its_definition(shape: tuple[int, int], density: float, room: int) -> None:
+@pytest.mark.parametrize("both", [False, True], ids=["rows", "both"])
+def test_packing_is_its_definition(
+    shape: tuple[int, int], density: float, room: int, both: bool
+) -> None:
     mask = draw_mask(*shape, density)
     count = int(mask.sum())
     capacity = min(count + room, mask.numel())
-    parts = pattern_parts(pack_pattern(mask, capacity))
+    parts = pattern_parts(pack_pattern(mask, capacity, by_columns=both))
     assert_describes(parts, mask)
-    assert parts.capacity == capacity
+    assert (parts.column_offsets is not None) == both
+    assert capacity <= parts.capacity <= capacity + (not both)
 
 
-@given(st.integers(0, 20), st.integers(0, 20), st.floats(0, 1), st.integers(0, 2**31))
-def test_packing_random_masks(rows: int, columns: int, density: float, seed: int) -> None:
+@given(
+    st.integers(0, 20), st.integers(0, 20), st.floats(0, 1), st.integers(0, 2**31), st.booleans()
+)
+def test_packing_random_masks(
+    rows: int, columns: int, density: float, seed: int, both: bool
+) -> None:
     mask = draw_mask(rows, columns, density, seed)
-    assert_describes(pattern_parts(pack_pattern(mask)), mask)
+    assert_describes(pattern_parts(pack_pattern(mask, by_columns=both)), mask)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 3), (0, 0), (7, 2), (3, 9)])
+def test_a_length_tells_of_both_kinds(rows: int, columns: int) -> None:
+    for capacity in range(rows * columns + 1):
+        for both in (False, True):
+            pattern = empty_pattern(rows, columns, capacity, by_columns=both)
+            room, by_columns = pattern_room(pattern.numel(), rows, columns)
+            assert by_columns == both
+            assert capacity <= room <= capacity + (not both)
 
 
 def test_packing_by_several_threads_gives_the_same_bits(
@@ -86,17 +114,26 @@ def test_packing_by_several_threads_gives_the_same_bits(
 ) -> None:
     uneven = torch.arange(600)[:, None] < 2 * torch.arange(560)[None]
     for mask in (draw_mask(600, 560, 0.9), uneven, uneven.flip(0).clone()):
-        expected = pack_pattern(mask)
+        expected = pack_pattern(mask, by_columns=True)
         assert_describes(pattern_parts(expected), mask)
         for threads in (2, 3, 3, 3):
             set_threads(threads)
-            assert torch.equal(pack_pattern(mask), expected)
+            assert torch.equal(pack_pattern(mask, by_columns=True), expected)
         set_threads(1)
 
 
 def test_the_room_by_default_is_the_number_of_connections() -> None:
     mask = draw_mask(7, 5, 0.5)
-    assert pattern_parts(pack_pattern(mask)).capacity == int(mask.sum())
+    assert pattern_parts(pack_pattern(mask, by_columns=True)).capacity == int(mask.sum())
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2), (6, 7)], ids=str)
+def test_a_full_pattern_is_that_of_a_mask_of_ones(shape: tuple[int, int]) -> None:
+    mask = torch.ones(shape, dtype=torch.bool)
+    found, expected = full_pattern(*shape), pack_pattern(mask)
+    assert_describes(pattern_parts(found), mask)
+    assert found.numel() == expected.numel()
+    assert found[:HEADER].tolist() == expected[:HEADER].tolist()
 
 
 def test_a_mask_of_any_strides() -> None:
@@ -112,17 +149,17 @@ def test_a_mask_changes_in_place() -> None:
         assert pack_pattern_(pattern, mask) is pattern
         parts = pattern_parts(pattern)
         assert_describes(parts, mask)
-        assert parts.capacity == 20
+        assert parts.capacity in (20, 21)
 
 
 def test_the_room_is_used_to_the_last_place() -> None:
     mask = draw_mask(6, 5, 0.5)
-    pattern = empty_pattern(6, 5, int(mask.sum()))
+    pattern = empty_pattern(6, 5, int(mask.sum()), by_columns=True)
     assert_describes(pattern_parts(pack_pattern_(pattern, mask)), mask)
 
 
 def test_too_many_connections_leave_the_pattern_as_it_was() -> None:
-    pattern = pack_pattern(draw_mask(6, 5, 0.4), 14)
+    pattern = pack_pattern(draw_mask(6, 5, 0.4), 14, by_columns=True)
     before = pattern.clone()
     with pytest.raises(RuntimeError, match=r"at most 14 connections.*got 30"):
         pack_pattern_(pattern, torch.ones(6, 5, dtype=torch.bool))
@@ -151,7 +188,7 @@ def test_errors_of_packing() -> None:
     with pytest.raises(ValueError, match=r"capacity must be in \[0, 12\], got -1"):
         pack_pattern(mask, -1)
     with pytest.raises(RuntimeError, match="at most 0 connections"):
-        pack_pattern(torch.ones(4, 3, dtype=torch.bool), 0)
+        pack_pattern(torch.ones(4, 3, dtype=torch.bool), 0, by_columns=True)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(-1, -1), (2**31, 1), (1, 2**31)])
@@ -173,12 +210,11 @@ def test_a_pattern_of_more_connections_than_it_can_count() -> None:
     [
         (torch.zeros(20, dtype=torch.int64), "pattern must be int32, got int64"),
         (torch.zeros(4, 5, dtype=torch.int32), "pattern must have 1 dimensions"),
-        (torch.zeros(16, dtype=torch.int32), "pattern must hold 17 . 3 . capacity numbers"),
-        (torch.zeros(18, dtype=torch.int32), "pattern must hold 17 . 3 . capacity numbers"),
+        (torch.zeros(12, dtype=torch.int32), "pattern must hold 13 . capacity numbers"),
         (torch.zeros(100, dtype=torch.int32)[::2], "pattern must be contiguous"),
-        (torch.zeros(0, dtype=torch.int32), "pattern must hold 17 . 3 . capacity numbers"),
+        (torch.zeros(0, dtype=torch.int32), "pattern must hold 13 . capacity numbers"),
     ],
-    ids=["dtype", "dimensions", "short", "remainder", "strides", "empty"],
+    ids=["dtype", "dimensions", "short", "strides", "empty"],
 )
 def test_errors_of_the_packing_operator(pattern: Tensor, message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
@@ -199,8 +235,8 @@ def test_errors_of_the_packing_operator_about_the_mask() -> None:
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (0, 0, "must be a packed pattern of version 1, got other content"),
-        (1, 2, "must be a packed pattern of version 1, got other content"),
+        (0, 0, "must be a packed pattern of version 2, got other content"),
+        (1, 1, "must be a packed pattern of version 2, got other content"),
         (2, 5, "pattern must hold"),
         (3, -1, "pattern must hold"),
         (4, -1, "pattern must hold"),
