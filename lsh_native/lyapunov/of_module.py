@@ -101,14 +101,13 @@ def lyapunov_spectrum(
         The spectrum, with a fingerprint of `inputs`.
 
     Raises:
-        TypeError: the module has no known tangent.
-        ValueError: a count is impossible, no steps are left, or weights or inputs are not finite
-            (says where).
+        TypeError: the module has no known tangent, or inputs are no tensor.
+        ValueError: a count is impossible, no steps are left, inputs are of another shape, device or
+            dtype, or weights or inputs are not finite (says where).
     """
-    if inputs.dim() not in (2, 3) or inputs.numel() == 0:
-        raise ValueError(
-            f"inputs must have shape (T, B) or (T, B, I), none of them 0, got {tuple(inputs.shape)}"
-        )
+    _check_inputs(module, inputs)
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     if reference not in (None, "lsh2022"):
         raise ValueError(f"reference must be 'lsh2022' or absent, got {reference!r}")
     require_finite("inputs", inputs, ("time step", "sequence", "coordinate")[: inputs.dim()])
@@ -142,6 +141,20 @@ def lyapunov_spectrum(
         )
         spectrum = replace(spectrum, state_warmup=state_warmup)
     return replace(spectrum, inputs_digest=fingerprint)
+
+
+def _check_inputs(module: Any, inputs: Any) -> None:
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a tensor, got {type(inputs).__name__}")
+    if inputs.dim() not in (2, 3) or inputs.numel() == 0:
+        raise ValueError(
+            f"inputs must have shape (T, B) or (T, B, I), none of them 0, got {tuple(inputs.shape)}"
+        )
+    if inputs.layout != torch.strided:
+        raise ValueError(f"inputs must be a dense tensor, got {inputs.layout}")
+    weight = next(module.parameters(), None) if isinstance(module, nn.Module) else None
+    if weight is not None and inputs.device != weight.device:
+        raise ValueError(f"inputs must be on {weight.device} like the module, got {inputs.device}")
 
 
 def tangent_maps(

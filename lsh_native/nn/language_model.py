@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lsh_native.nn.dropout import word_dropout
@@ -131,7 +132,17 @@ class LanguageModel(nn.Module):
     def tangent_maps(
         self, inputs: Tensor, state: State | None = None, state_warmup: int = 0
     ) -> list[LayerTangent]:
-        """The linearised dynamics of each recurrent layer for token ids (T, B), without dropout."""
+        """The linearised dynamics of each recurrent layer for token ids (T, B), without dropout.
+
+        Raises:
+            ValueError: the ids are not of an integer dtype, or not in the vocabulary.
+        """
+        words = self.embedding.num_embeddings
+        if inputs.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"token ids must be int64 or int32, got {inputs.dtype}")
+        least, most = int(inputs.min()), int(inputs.max())
+        if least < 0 or most >= words:
+            raise ValueError(f"token ids must be in [0, {words}), got {least} to {most}")
         x = self.embedding(inputs)
         maps: list[LayerTangent] = self.recurrent.tangent_maps(
             x, _layers_state(state), state_warmup

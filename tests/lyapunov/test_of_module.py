@@ -15,6 +15,8 @@ from lsh_native.lyapunov import (
     paired_difference,
     spectrum_of_jacobians,
 )
+from lsh_native.models import StackedLSTM
+from lsh_native.nn import SparseLSTM
 
 
 class PlainStack(nn.Module):
@@ -177,3 +179,41 @@ def test_precision_of_something_that_is_no_module():
     assert lyapunov_spectrum(Bare(), inputs_of()).exponents.tolist() == [0.0, 0.0]
     with pytest.raises(TypeError, match=r"module must be a torch\.nn.Module to be computed in"):
         lyapunov_spectrum(Bare(), inputs_of(), dtype=torch.float64)
+
+
+X = torch.ones(60, 2, 3)
+IDS = torch.zeros(60, 2, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "message"),
+    [
+        ([1.0, 2.0], {}, TypeError, "inputs must be a tensor, got list"),
+        (X[0, 0], {}, ValueError, "inputs must have shape"),
+        (X.to("meta"), {}, ValueError, "inputs must be on cpu like the module, got meta"),
+        (X.to_sparse(), {}, ValueError, "inputs must be a dense tensor, got torch.sparse_coo"),
+        (X.double(), {}, ValueError, "input must be torch.float32 on cpu like the weights"),
+        (X.half(), {}, ValueError, "input must be torch.float32 on cpu like the weights"),
+        (X, {"dtype": torch.float16}, ValueError, "dtype must be torch.float32 or torch.float64"),
+        (X, {"state": (torch.zeros(1, 2, 4).double(),) * 2}, ValueError, "must be torch.float32"),
+    ],
+    ids=["list", "shape", "device", "layout", "float64", "float16", "dtype", "state"],
+)
+def test_inputs_that_do_not_fit_are_named(inputs, options, error, message):
+    with pytest.raises(error, match=message):
+        lyapunov_spectrum(SparseLSTM(3, 4), inputs, **options)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (IDS + 7, r"token ids must be in \[0, 7\), got 7 to 7"),
+        (IDS - 1, r"token ids must be in \[0, 7\), got -1 to -1"),
+        (IDS.float(), "token ids must be int64 or int32, got torch.float32"),
+        (IDS.to("meta"), "inputs must be on cpu like the module, got meta"),
+    ],
+)
+def test_token_ids_that_do_not_fit_are_named(ids, message):
+    model = StackedLSTM(embedding_size=3, hidden_size=4).build(7, torch.float32)
+    with pytest.raises(ValueError, match=message):
+        lyapunov_spectrum(model, ids)
