@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.harness import Case, Goal, Work
-from lsh_native.nn import SparseLSTM
+from lsh_native.nn import LiveWeights, SparseLSTM
 from lsh_native.sparsity.packed import PackedWeights
 
 STEPS = 35
@@ -162,17 +163,25 @@ def _training(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int
     for name, mask in layer.masks().items():
         parametrize.register_parametrization(masked, name, _Masked(mask))
 
-    def step(module: nn.Module) -> Callable[[], object]:
+    def step(module: nn.Module, live: LiveWeights | None = None) -> Callable[[], object]:
         leaf = x.clone().requires_grad_()
+        trained = list(module.parameters()) if live is None else live.parameters(module)
 
         def call() -> None:
-            module.zero_grad()
-            leaf.grad = None
-            module(leaf)[0].sum().backward()
+            for parameter in (leaf, *trained):
+                parameter.grad = None
+            with live or nullcontext():
+                module(leaf)[0].sum().backward()
 
         return call
 
-    peers = {"nn.LSTM": step(dense), "nn.LSTM with parametrize masks": step(masked)}
+    # as the trainer does it: gradients of the values of connections, packed anew in every step
+    ours = step(layer, LiveWeights())
+    peers = {
+        "nn.LSTM": step(dense),
+        "nn.LSTM with parametrize masks": step(masked),
+        "ours, gradients of dense shape": step(layer),
+    }
     goals = {"nn.LSTM": goal}
     if sparsity in MASKED:
         goals["nn.LSTM with parametrize masks"] = MASKED[sparsity]
@@ -186,7 +195,7 @@ def _training(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int
         goals["nn.LSTM with compressed rows"] = COMPRESSED[sparsity]
     return Case(
         name=f"LSTM training step {hidden}, B {batch}, {sparsity:.0%} sparse",
-        ours=step(layer),
+        ours=ours,
         peers=peers,
         shape={"H": hidden, "B": batch, "T": STEPS, "sparsity": sparsity},
         threads=threads,

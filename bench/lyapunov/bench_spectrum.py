@@ -37,7 +37,7 @@ def cases(short: bool) -> Iterator[Case]:
     yield _leading(640, 1280, 0.0, torch.float64, steps=2, goal=Goal(must=2, aim=3.5))
     yield _highway(830, 10, 256, goal=Goal(must=6, aim=10))
     yield _together(650, 64, sequences=8, goal=Goal(must=1.5, aim=1.9))
-    yield _layers(500, steps=1, goal=Goal(must=6, aim=10))
+    yield _layers(1500, steps=1, goal=Goal(must=6, aim=10))
 
 
 def _leading(
