@@ -189,7 +189,9 @@ static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T
       __builtin_prefetch(reinterpret_cast<const char*>(words + k / U * W) + kAhead / 4);
       for (int u = 0; u < U; ++u) {
         const T* values = value + (k + u) * G * W;
-        for (int g = 0; g < G; ++g) __builtin_prefetch(reinterpret_cast<const char*>(values + g * W) + kAhead);
+        for (int i = 0; i < G * W; i += 64 / int(sizeof(T))) {  // a line at a time
+          __builtin_prefetch(reinterpret_cast<const char*>(values + i) + kAhead);
+        }
         for (int item = 0; item < Items; ++item) {
           const Window<T> window(x + item * stride + bases[k + u]);
           for (int g = 0; g < G; ++g) {
