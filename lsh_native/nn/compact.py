@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lsh_native.nn.recurrent import LayerNames, SparseRecurrent
+from lsh_native.nn.layer_names import LayerNames
+from lsh_native.nn.recurrent import SparseRecurrent
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.torch_recurrent import SparseTorchRecurrent
 from lsh_native.sparsity.transforms import is_transformed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
@@ -15,26 +14,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from lsh_native.cells import Cell, LayerWeights, Run, run
 from lsh_native.nn.dropout import locked_dropout
 from lsh_native.nn.dtypes import in_dtype, kernel_dtype, result_dtype
+from lsh_native.nn.layer_names import LayerNames
 from lsh_native.nn.operands import State, check_order, check_packed, initial_states, time_major
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.units import needed
 
-__all__ = ["LayerNames", "SparseRecurrent"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerNames:
-    """The parameters of one layer in one direction, by name; biases may be absent.
-
-    The last of `weight_hh` is the projection where the cell projects.
-    """
-
-    weight_ih: str
-    weight_hh: tuple[str, ...]
-    bias_ih: str | None = None
-    bias_hh: tuple[str, ...] = ()
-    reverse: bool = False
+__all__ = ["SparseRecurrent"]
 
 
 def _stacked(biases: list[Tensor]) -> Tensor | None:

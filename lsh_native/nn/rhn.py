@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lsh_native.cells import FREE_RHN, RHN
 from lsh_native.nn.dense_rhn import DenseRHN
 from lsh_native.nn.dynamics import RecurrentDynamics
+from lsh_native.nn.layer_names import LayerNames
 from lsh_native.nn.options import Options, check_sizes
-from lsh_native.nn.recurrent import LayerNames
 
 __all__ = ["SparseRHN", "from_highways", "from_variables"]
 

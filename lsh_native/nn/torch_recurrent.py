@@ -16,8 +16,8 @@ from lsh_native.cells import Cell
 from lsh_native.nn.crossover import MANY, crossover
 from lsh_native.nn.dtypes import covered_by_autocast, torch_lacks_16_bits
 from lsh_native.nn.dynamics import RecurrentDynamics
+from lsh_native.nn.layer_names import LayerNames
 from lsh_native.nn.options import Options
-from lsh_native.nn.recurrent import LayerNames
 from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 

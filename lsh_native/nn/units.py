@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lsh_native.nn.recurrent import LayerNames
+from lsh_native.nn.layer_names import LayerNames
 
 __all__ = ["needed"]
 

@@ -237,8 +237,9 @@ class ASHA:
         """Write down, rung by rung, who went on and who did not."""
         for index, epoch in enumerate(promoted, start=1):
             numbers = race.alive(arrived[epoch])
-            kept = [number for number in race.rank(numbers, epoch) if number in promoted[epoch]]
-            behind = [number for number in race.rank(numbers, epoch) if number not in kept]
+            ranking = race.rank(numbers, epoch)
+            kept = [number for number in ranking if number in promoted[epoch]]
+            behind = [number for number in ranking if number not in promoted[epoch]]
             rung = Rung(round=index, epoch=epoch, entering=len(numbers), kept=len(kept))
             race.conclude(rung, kept + behind)
 
