@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from lsh_native.cells import run_definition
 from lsh_native.nn.operands import initial_states, time_major
-
-if TYPE_CHECKING:
-    from lsh_native.nn.rhn import SparseRHN
+from lsh_native.nn.recurrent import SparseRecurrent
 
 __all__ = ["DenseRHN"]
 
@@ -23,16 +19,17 @@ class DenseRHN(nn.Module):
     Calls, parameters and their names are those of the sparse stack, dropout apart.
 
     Args:
-        stack: what to copy, with zeros where there is no connection.
+        stack: the `SparseRHN` to copy, with zeros where there is no connection.
+        depth: its D.
     """
 
-    def __init__(self, stack: SparseRHN) -> None:
+    def __init__(self, stack: SparseRecurrent, depth: int) -> None:
         super().__init__()
         self.cell = stack.cell
         self.input_size = stack.input_size
         self.hidden_size = stack.hidden_size
         self.num_layers = stack.num_layers
-        self.depth = stack.depth
+        self.depth = depth
         self.batch_first = stack.batch_first
         self.dropout = stack.dropout
         for name, parameter in stack.named_parameters():

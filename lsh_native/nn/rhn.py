@@ -134,7 +134,7 @@ class SparseRHN(RecurrentDynamics):
             ValueError: the stack holds states or drops something other than between layers.
         """
         self._check_plain()
-        return DenseRHN(self)
+        return DenseRHN(self, self.depth)
 
     # ------------------------------------------------------------------------ public layouts
 
