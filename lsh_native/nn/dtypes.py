@@ -28,7 +28,7 @@ def kernel_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor.to(dtype)`, which takes a microsecond even where it does nothing."""
+    """A tensor in a dtype; itself where it is, which `to` takes a microsecond to find out."""
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 

@@ -135,17 +135,10 @@ class LanguageModel(nn.Module):
         """The linearised dynamics of each recurrent layer for token ids (T, B), without dropout.
 
         Raises:
-            ValueError: the ids are not of an integer dtype, or not in the vocabulary.
+            ValueError: as `layer_inputs`.
         """
-        words = self.embedding.num_embeddings
-        if inputs.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"token ids must be int64 or int32, got {inputs.dtype}")
-        least, most = int(inputs.min()), int(inputs.max())
-        if least < 0 or most >= words:
-            raise ValueError(f"token ids must be in [0, {words}), got {least} to {most}")
-        x = self.embedding(inputs)
         maps: list[LayerTangent] = self.recurrent.tangent_maps(
-            x, _layers_state(state), state_warmup
+            self.layer_inputs(inputs), _layers_state(state), state_warmup
         )
         return maps
 
@@ -165,7 +158,17 @@ class LanguageModel(nn.Module):
         return found
 
     def layer_inputs(self, inputs: Tensor) -> Tensor:
-        """Embeddings (T, B, E) of token ids (T, B), without dropout."""
+        """Embeddings (T, B, E) of token ids (T, B), without dropout.
+
+        Raises:
+            ValueError: the ids are not of an integer dtype, or not in the vocabulary.
+        """
+        words = self.embedding.num_embeddings
+        if inputs.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"token ids must be int64 or int32, got {inputs.dtype}")
+        least, most = int(inputs.min()), int(inputs.max())
+        if least < 0 or most >= words:
+            raise ValueError(f"token ids must be in [0, {words}), got {least} to {most}")
         rows: Tensor = self.embedding(inputs)
         return rows
 

@@ -263,6 +263,7 @@ class SparseModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Packs patterns anew where they came to another kind of device, which reads others."""
         before = self._pattern_devices()
+        # torch has no type for it
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         after = self._pattern_devices()
         moved = [n for n in after if {before.get(n), after[n]} == {"cpu", "cuda"}]

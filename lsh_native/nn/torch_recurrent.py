@@ -187,12 +187,11 @@ class SparseTorchRecurrent(RecurrentDynamics):
         if not self._runs_dense(x.shape[1]):
             return super()._run_layers(x, state, sizes)
         like = self._like()
-        if x.device.type == "cpu" and covered_by_autocast(like):
-            dtype = torch.get_autocast_dtype("cpu")
-            if torch_lacks_16_bits(dtype):
-                with torch.autocast("cpu", enabled=False):
-                    exact = [t.to(like.dtype) for t in (x, *state)]
-                    return self._run_layers(exact[0], exact[1:], sizes)
+        covered = x.device.type == "cpu" and covered_by_autocast(like)
+        if covered and torch_lacks_16_bits(torch.get_autocast_dtype("cpu")):
+            with torch.autocast("cpu", enabled=False):
+                x, *state = (t.to(like.dtype) for t in (x, *state))
+                return self._run_layers(x, state, sizes)
         weights = []
         for name in self._flat_weights_names:
             weight = self._weight(name)

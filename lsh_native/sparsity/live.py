@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lsh_native import native as native  # registers the operators
 from lsh_native.sparsity.pattern import pattern_parts
 
 __all__ = [
+    "AdamStep",
     "adam_live_",
     "adam_live_definition_",
     "average_live_",
@@ -63,6 +65,25 @@ def average_live_definition_(age: Tensor, mean: Tensor, values: Tensor, pattern:
     mean[live] += (values - mean[live]) / age[live]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdamStep:
+    """The factors of a step of Adam, in the order that its operator takes them.
+
+    Attributes:
+        beta1: share of the mean gradient that stays.
+        beta2: share of the mean square that stays.
+        rate: step size, corrected for the start of the mean at zero.
+        root: square root of the correction of the mean square.
+        epsilon: added to the root of the mean square.
+    """
+
+    beta1: float
+    beta2: float
+    rate: float
+    root: float
+    epsilon: float
+
+
 @torch.no_grad()
 def adam_live_(
     mean: Tensor,
@@ -70,11 +91,7 @@ def adam_live_(
     values: Tensor,
     gradient: Tensor,
     pattern: Tensor,
-    *,
-    betas: tuple[float, float],
-    rate: float,
-    root: float,
-    epsilon: float,
+    step: AdamStep,
 ) -> None:
     """A step of Adam for the values of connections: as `adam_live_definition_`, in one pass.
 
@@ -84,34 +101,23 @@ def adam_live_(
         values: (N,), moved.
         gradient: (N,), of the values.
         pattern: of the matrices.
-        betas: shares of `mean` and `square` that stay.
-        rate: step size, corrected for the start of `mean` at zero.
-        root: square root of the correction of `square`.
-        epsilon: added to the root of the mean square.
+        step: the step's factors.
+
+    Raises:
+        RuntimeError: shapes or dtypes do not fit, saying which must be what.
     """
-    torch.ops.lsh.adam_live_.default(
-        mean, square, values, gradient, pattern, *betas, rate, root, epsilon
-    )
+    torch.ops.lsh.adam_live_.default(mean, square, values, gradient, pattern, *astuple(step))
 
 
 @torch.no_grad()
 def adam_live_definition_(
-    mean: Tensor,
-    square: Tensor,
-    values: Tensor,
-    gradient: Tensor,
-    pattern: Tensor,
-    *,
-    betas: tuple[float, float],
-    rate: float,
-    root: float,
-    epsilon: float,
+    mean: Tensor, square: Tensor, values: Tensor, gradient: Tensor, pattern: Tensor, step: AdamStep
 ) -> None:
     """What `lsh::adam_live_` computes, in plain torch."""
     live = live_entries(pattern)
-    mean[live] = mean[live].lerp(gradient, 1 - betas[0])
-    square[live] = square[live] * betas[1] + gradient.square() * (1 - betas[1])
-    values -= rate * mean[live] / (square[live].sqrt() / root + epsilon)
+    mean[live] = mean[live].lerp(gradient, 1 - step.beta1)
+    square[live] = square[live] * step.beta2 + gradient.square() * (1 - step.beta2)
+    values -= step.rate * mean[live] / (square[live].sqrt() / step.root + step.epsilon)
 
 
 def live_entries(pattern: Tensor) -> tuple[Tensor, Tensor]:

@@ -92,7 +92,16 @@ def _check_sizes(rows: int, columns: int, capacity: int) -> None:
 
 
 def pattern_room(length: int, rows: int, columns: int) -> tuple[int, bool]:
-    """For how many connections a pattern has room, and whether it has the part by columns."""
+    """What the length of a pattern says.
+
+    Args:
+        length: numbers in the tensor.
+        rows: R.
+        columns: C.
+
+    Returns:
+        For how many connections it has room, and whether it has the part by columns.
+    """
     by_rows = length - (_HEADER + rows + 1)
     by_both = by_rows - (columns + 1)
     if by_both >= 0 and by_both % 3 == 0:

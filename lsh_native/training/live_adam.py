@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lsh_native.nn import LiveWeights
-from lsh_native.sparsity.live import adam_live_
+from lsh_native.sparsity.live import AdamStep, adam_live_
 from lsh_native.training.live_optimizer import LiveOptimizer
 
 __all__ = ["LiveAdam"]
@@ -26,6 +26,9 @@ class LiveAdam(LiveOptimizer, torch.optim.Adam):
         weight_decay: Coefficient of the L2 penalty, zero or positive.
         decoupled: Whether weights decay by themselves instead of through the gradient, as in AdamW.
         live: Where gradients of masked weights were taken by `LiveWeights`.
+
+    Raises:
+        ValueError: `lr` or `weight_decay` is negative.
 
     Source: D. Kingma & J. Ba, "Adam: A Method for Stochastic Optimization", 2015; I. Loshchilov &
         F. Hutter, "Decoupled Weight Decay Regularization", 2019.
@@ -71,10 +74,13 @@ class LiveAdam(LiveOptimizer, torch.optim.Adam):
                     part.leaf,
                     gradient,
                     part.pattern,
-                    betas=(beta1, beta2),
-                    rate=rate / (1 - beta1**steps),
-                    root=math.sqrt(1 - beta2**steps),
-                    epsilon=group["eps"],
+                    AdamStep(
+                        beta1=beta1,
+                        beta2=beta2,
+                        rate=rate / (1 - beta1**steps),
+                        root=math.sqrt(1 - beta2**steps),
+                        epsilon=group["eps"],
+                    ),
                 )
                 part.write_()
         return loss

@@ -1,10 +1,11 @@
 """The CUDA kernels, run on the host."""
 
 from collections.abc import Iterator
-from functools import partial
+from typing import Any
 
 import pytest
 from host_kernels import HostKernels, can_build, host_kernels
+from torch import Tensor
 
 from lsh_native.nn import sparse_module
 from lsh_native.sparsity import pattern
@@ -13,12 +14,13 @@ from lsh_native.sparsity import pattern
 @pytest.fixture(autouse=True)
 def patterns_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host stands for a device, whose patterns have the part by columns."""
-    both = partial(pattern.empty_pattern, by_columns=True)
-    packed = partial(pattern.pack_pattern, by_columns=True)
-    monkeypatch.setattr(sparse_module, "empty_pattern", both)
-    for module in ("random_layer", "test_kernels"):
-        for name, function in (("empty_pattern", both), ("pack_pattern", packed)):
-            monkeypatch.setattr(f"{module}.{name}", function, raising=False)
+    by_default = pattern.empty_pattern
+
+    def empty(*arguments: Any, by_columns: bool | None = None) -> Tensor:
+        return by_default(*arguments, by_columns=by_columns is not False)
+
+    for module in (pattern, sparse_module):
+        monkeypatch.setattr(module, "empty_pattern", empty)
 
 
 @pytest.fixture(scope="session")

@@ -294,7 +294,7 @@ def test_a_pattern_packed_on_the_cpu_is_refused(kernels: HostKernels) -> None:
 
 
 def test_too_many_connections_spoil_a_pattern(kernels: HostKernels) -> None:
-    pattern, mask = empty_pattern(6, 5, 14), torch.ones(6, 5, dtype=torch.bool)
+    pattern, mask = empty_pattern(6, 5, 14, by_columns=True), torch.ones(6, 5, dtype=torch.bool)
     with kernels.in_place_of_cpu():
         torch.ops.lsh.pack_pattern_(pattern, mask)
         with pytest.raises(RuntimeError, match=r"at most 14 connections.*got 30"):

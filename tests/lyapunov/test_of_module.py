@@ -213,7 +213,8 @@ def test_inputs_that_do_not_fit_are_named(inputs, options, error, message):
         (IDS.to("meta"), "inputs must be on cpu like the module, got meta"),
     ],
 )
-def test_token_ids_that_do_not_fit_are_named(ids, message):
+@pytest.mark.parametrize("reference", [None, "lsh2022"])
+def test_token_ids_that_do_not_fit_are_named(ids, message, reference):
     model = StackedLSTM(embedding_size=3, hidden_size=4).build(7, torch.float32)
     with pytest.raises(ValueError, match=message):
-        lyapunov_spectrum(model, ids)
+        lyapunov_spectrum(model, ids, reference=reference)

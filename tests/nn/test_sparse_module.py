@@ -667,3 +667,20 @@ def test_functional_call(kind: Kind, density: float) -> None:
     for name, parameter in doubled.named_parameters():
         torch.testing.assert_close(values[name].grad, parameter.grad)
     assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_a_pattern_of_another_kind_of_device_is_packed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the question where patterns lie is answered falsely: no device is needed."""
+    layer = SparseLSTM(4, 3, density=0.5)
+    patterns = {name: layer._pattern(name).clone() for name in layer.maskable}
+    kinds = iter(["cuda", "cpu"])
+    monkeypatch.setattr(layer, "_pattern_devices", lambda: dict.fromkeys(patterns, next(kinds)))
+    for name in patterns:
+        layer._pattern(name).zero_()
+    layer._apply(lambda tensor: tensor)
+    for name, pattern in patterns.items():
+        found, expected = pattern_parts(layer._pattern(name)), pattern_parts(pattern)
+        assert torch.equal(found.row_offsets, expected.row_offsets)
+        assert torch.equal(found.column_of, expected.column_of)

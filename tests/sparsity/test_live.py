@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lsh_native.sparsity.live import (
+    AdamStep,
     adam_live_,
     adam_live_definition_,
     average_live_,
@@ -82,9 +83,9 @@ def test_a_step_of_adam_equals_its_definition(tolerance: Callable[..., dict[str,
     expected = tuple(tensor.clone() for tensor in ours)
     for step in range(1, 4):
         gradient = read_live(torch.randn_like(weight), pattern)
-        factors = {"betas": (0.8, 0.9), "rate": 0.1 / step, "root": 0.3 * step, "epsilon": 1e-3}
-        adam_live_(*ours, gradient, pattern, **factors)
-        adam_live_definition_(*expected, gradient, pattern, **factors)
+        factors = AdamStep(beta1=0.8, beta2=0.9, rate=0.1 / step, root=0.3 * step, epsilon=1e-3)
+        adam_live_(*ours, gradient, pattern, factors)
+        adam_live_definition_(*expected, gradient, pattern, factors)
     for found, wanted in zip(ours, expected, strict=True):
         torch.testing.assert_close(found, wanted, **tolerance(torch.float64))
     assert torch.equal(ours[0][~mask], weight[~mask])
@@ -102,15 +103,15 @@ def test_operands_that_do_not_fit_are_refused() -> None:
     pattern = pack_pattern(mask)
     values = read_live(weight, pattern)
     other = torch.zeros_like(pattern)
-    adam = {"betas": (0.9, 0.99), "rate": 0.1, "root": 1.0, "epsilon": 1e-8}
+    adam = AdamStep(beta1=0.9, beta2=0.99, rate=0.1, root=1.0, epsilon=1e-8)
     for call in (
         lambda: write_live_(weight, values[1:].clone(), pattern),
         lambda: write_live_(weight, values.float(), pattern),
         lambda: write_live_(weight.mT, values, pattern),
         lambda: average_live_(weight, weight[:3].clone(), values, pattern),
-        lambda: adam_live_(weight, weight[:3].clone(), values, values, pattern, **adam),
-        lambda: adam_live_(weight, weight.clone(), values, values[1:].clone(), pattern, **adam),
-        lambda: adam_live_(weight, weight.clone(), values, values.float(), pattern, **adam),
+        lambda: adam_live_(weight, weight[:3].clone(), values, values, pattern, adam),
+        lambda: adam_live_(weight, weight.clone(), values, values[1:].clone(), pattern, adam),
+        lambda: adam_live_(weight, weight.clone(), values, values.float(), pattern, adam),
         lambda: read_live(weight, other),
         lambda: read_live(weight[0], pattern),
     ):
