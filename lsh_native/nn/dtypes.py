@@ -46,14 +46,17 @@ def result_dtype(weight: Tensor) -> torch.dtype:
     return weight.dtype
 
 
-def torch_lacks_16_bits(dtype: torch.dtype) -> bool:
+def torch_lacks_16_bits(dtype: torch.dtype, gradients: bool) -> bool:
     """Whether torch's LSTM fails in this dtype under autocast on this processor's CPU kernels.
 
-    It hands such a call to oneDNN without asking whether oneDNN has a kernel for the processor.
+    It hands such a call to oneDNN without asking whether oneDNN has a kernel for the processor and
+    for gradients: of float16 it has none of those anywhere.
     """
     asked = {
         torch.bfloat16: "_is_mkldnn_bf16_supported",
         torch.float16: "_is_mkldnn_fp16_supported",
     }.get(dtype)
     supported = getattr(torch.ops.mkldnn, asked, None) if asked else None
-    return supported is not None and not supported()
+    if supported is None:
+        return False
+    return not supported() or (gradients and dtype == torch.float16)

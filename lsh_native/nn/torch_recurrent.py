@@ -188,7 +188,8 @@ class SparseTorchRecurrent(RecurrentDynamics):
             return super()._run_layers(x, state, sizes)
         like = self._like()
         covered = x.device.type == "cpu" and covered_by_autocast(like)
-        if covered and torch_lacks_16_bits(torch.get_autocast_dtype("cpu")):
+        gradients = torch.is_grad_enabled()
+        if covered and torch_lacks_16_bits(torch.get_autocast_dtype("cpu"), gradients):
             with torch.autocast("cpu", enabled=False):
                 x, *state = (t.to(like.dtype) for t in (x, *state))
                 return self._run_layers(x, state, sizes)
