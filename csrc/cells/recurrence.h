@@ -25,6 +25,7 @@
 #include "sparsity/lookup.h"
 #include "sparsity/matrix.h"
 #include "sparsity/panels.h"
+#include "sparsity/sampled.h"
 
 namespace lsh {
 
@@ -119,8 +120,8 @@ struct BackwardPass {
   T* projection_tiles;     // (tiles, O, lanes), the same of all steps; (T, O, P) on a device
   T* hidden_carry;         // (H, P), gradient of next[0]
   T* hidden_tiles;         // (tiles, H, lanes), next[0] of all steps; (T, H, P) on a device
-  SampledPanels input_sampled, recurrent_sampled, projection_sampled;  // workspaces
-  int32_t* scratch;                                                    // workspace (workers, most columns + 1 + G * H)
+  SampleRooms<T> rooms;  // workspaces
+  int32_t* scratch;      // workspace (workers, most columns + 1 + G * H)
 };
 
 template <class T>

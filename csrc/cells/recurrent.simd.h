@@ -296,19 +296,20 @@ struct Recurrent {
     wait_for_team(worker);
 
     bias_gradients(pass, units);
-    weight_gradient(pass, layer.input_weight, pass.input_sampled, pass.input_gate_tiles, pass.input_tiles,
-                    pass.grad_input_weight, G, units);
+    const SampleRoom<T> room = pass.rooms.of(worker.index);
+    weight_gradient(pass, layer.input_weight, pass.input_gate_tiles, pass.input_tiles, pass.grad_input_weight, G, units,
+                    room);
     for (int64_t d = 0; d < layer.depth; ++d) {
       const int64_t all_lanes = layer.tiling.tiles * layer.tiling.lanes;
-      weight_gradient(pass, layer.recurrent_weight[d], pass.recurrent_sampled, pass.gate_tiles + d * all_lanes * G * H,
-                      pass.state_tiles + d * all_lanes * layer.outputs, pass.grad_recurrent_weight[d], G, units);
+      weight_gradient(pass, layer.recurrent_weight[d], pass.gate_tiles + d * all_lanes * G * H,
+                      pass.state_tiles + d * all_lanes * layer.outputs, pass.grad_recurrent_weight[d], G, units, room);
     }
     if constexpr (Cell::kProjects) {
-      weight_gradient(pass, layer.projection.weight, pass.projection_sampled, pass.projection_tiles, pass.hidden_tiles,
-                      pass.grad_recurrent_weight[layer.depth], 1, outputs);
+      weight_gradient(pass, layer.projection.weight, pass.projection_tiles, pass.hidden_tiles,
+                      pass.grad_recurrent_weight[layer.depth], 1, outputs, room);
     }
     if (pass.grad_input) {
-      gather_owned_rows(layer.input_weight, H, units);  // over what was the room of its gradient
+      gather_owned_rows(layer.input_weight, H, units);
       wait_for_team(worker);
       count_columns(layer.input_weight.pattern, before);
       const Range columns = share_chunks(worker, layer.input_panels.plan, before);
@@ -481,20 +482,13 @@ struct Recurrent {
   }
 
   // Of the worker's `units`, each with a row in every one of the weight's gates.
-  static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const SampledPanels& sampled,
-                              const T* gate_tiles, const T* operand, T* grad, int gates, Range units) {
-    const Layer<T>& layer = pass.layer;
-    const int64_t rows = matrix.pattern.rows, H = rows / gates, L = layer.tiling.lanes;
-    const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient, sampled};
-    for (int g = 0; g < gates; ++g) gradient.start(g * H + units.begin, g * H + units.end);
-    for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-      const T* x = operand + tile * matrix.pattern.columns * L;
-      for (int g = 0; g < gates; ++g) {
-        gradient.add_tile(gate_tiles + tile * rows * L, x, layer.tiling.lanes_in(tile), g * H + units.begin,
-                          g * H + units.end);
-      }
+  static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const T* gate_tiles,
+                              const T* operand, T* grad, int gates, Range units, const SampleRoom<T>& room) {
+    const int64_t H = matrix.pattern.rows / gates;
+    const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient, room};
+    for (int g = 0; g < gates; ++g) {
+      gradient.compute(pass.layer.tiling, gate_tiles, operand, {g * H + units.begin, g * H + units.end});
     }
-    for (int g = 0; g < gates; ++g) gradient.finish(g * H + units.begin, g * H + units.end);
   }
 
   // ---------------------------------------------------------------------------------------------------- tangent

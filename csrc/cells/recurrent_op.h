@@ -319,11 +319,7 @@ struct RecurrentOp {
     }
     prepare_panels<T>(cell, n, prepared, pass.layer, input, true, input_gradient);
     if constexpr (Backend::kReadsPatterns) {
-      pass.input_sampled = sampled_panels(pass.layer.input_weight, dense_gradient, input, kept);
-      pass.recurrent_sampled = sampled_panels(pass.layer.recurrent_weight[0], dense_gradient, input, kept);
-      if (cell.projects) {
-        pass.projection_sampled = sampled_panels(pass.layer.projection.weight, dense_gradient, input, kept);
-      }
+      pass.rooms = sample_rooms<T>(Backend::team_size(), input, kept);
       pass.scratch = integers(input, kept, Backend::team_size() * (std::max(n.input_size, n.hidden) + 1 + rows));
     }
     if (n.batch > 0) {

@@ -3,12 +3,17 @@
 
 namespace lsh {
 namespace LSH_LEVEL {
+namespace {
 
-// Slabs of g held at once.
-constexpr int kHeldSlabs = kVectorBytes == 64 ? 5 : 2;
+// Slabs of lanes of which a list is walked once.
+constexpr int kSlabsAtOnce = kVectorBytes == 64 ? 2 : 3;
 
-// Rows whose g stays in the second-level cache from panel to panel.
-constexpr int64_t kRowBlock = 256;
+// Entries of a row that share its g, called a four; and how many fours give a register of sums.
+template <class T>
+constexpr int kFour = kWidth<T> < 4 ? kWidth<T> : 4;
+
+template <class T>
+constexpr int kFours = kWidth<T> / kFour<T>;
 
 // Half of a and half of b: lane i holds a[i] + a[i + H] or b[i] + b[i - H], as bit H of i is 0 or 1.
 template <int H, int N, int... I>
@@ -17,26 +22,25 @@ LSH_INLINE auto add_halves(auto a, auto b, std::integer_sequence<int, I...>) {
          __builtin_shufflevector(a, b, ((I & H) ? N + I - H : I + H)...);
 }
 
-// The sums of the K vectors of N numbers that vectors_at(i, step, out) makes, E at a time: out[e] of vector i + e *
-// step. That of vector i comes to lane i * (N / K). Halves are added as soon as both are there, so that few vectors are
-// under way.
-template <class T, int N, int K, int E, int S = 1>
-LSH_INLINE Vector<T, N> sum_each(const auto& vectors_at, int i = 0) {
-  constexpr auto lanes = std::make_integer_sequence<int, N>();
-  if constexpr (S * E < K) {
-    const Vector<T, N> even = sum_each<T, N, K, E, 2 * S>(vectors_at, i);
-    const Vector<T, N> odd = sum_each<T, N, K, E, 2 * S>(vectors_at, i + S);
-    return add_halves<S * N / K, N>(even, odd, lanes);
-  } else {
-    Vector<T, N> v[E];
-    vectors_at(i, S, v);
-    if constexpr (E == 4) {
-      v[0] = add_halves<2 * S * N / K, N>(v[0], v[2], lanes);
-      v[1] = add_halves<2 * S * N / K, N>(v[1], v[3], lanes);
+// The sums of the lanes of K vectors, each as far as H and the halvings before have got: those of vector i are in the
+// lanes whose bits from H / K * 2 to H make up i.
+template <int H, int K, int N>
+LSH_INLINE auto add_lanes(auto& v) {
+  if constexpr (K > 1) {
+    for (int i = 0; i < K / 2; ++i) {
+      v[i] = add_halves<H, N>(v[i], v[i + K / 2], std::make_integer_sequence<int, N>());
     }
-    if constexpr (E > 1) v[0] = add_halves<S * N / K, N>(v[0], v[1], lanes);
+    return add_lanes<H / 2, K / 2, N>(v);
+  } else {
     return v[0];
   }
+}
+
+// Lanes (k, four) as lanes (four, k).
+template <int K, int... I>
+LSH_INLINE auto by_fours(auto v, std::integer_sequence<int, I...>) {
+  constexpr int Q = int(sizeof...(I)) / K;
+  return __builtin_shufflevector(v, v, (I % K * Q + I / K)...);
 }
 
 // Every lane's sum with its neighbours: of each H * 2 lanes, all of them.
@@ -49,134 +53,190 @@ LSH_INLINE Vector<T, N> sum_neighbours(Vector<T, N> v) {
   }
 }
 
-// Where the lanes of S slabs of M vectors stand: slab s of channel c at data + s * between + c * M * W.
+// Lanes that are walked at once: slab s of channel c at `slabs` + s * `between` + c * (vectors of a slab), and what is
+// left of the last slab, a vector or two, at `rest`.
 template <class T>
-struct HeldLanes {
-  const T* data;
+struct Walked {
+  const T* slabs;
   int64_t between;
+  const T* rest;
 };
 
-// `column_at(k)`: the channel of x that belongs to out[k].
-template <class T, int S, int M, class ColumnAt>
-static void sample_row(HeldLanes<T> g, int64_t row, HeldLanes<T> x, const ColumnAt& column_at, int64_t count, T* out) {
-  constexpr int W = kWidth<T>, kFew = W < 4 ? W : 4;
-  constexpr int E = kVectorBytes == 64 ? kFew : 1;  // sums under way side by side, where there are registers for them
-  Vector<T, W> held[S][M];
-  for (int s = 0; s < S; ++s) {
-    for (int m = 0; m < M; ++m) held[s][m] = load<T, W>(g.data + s * g.between + (row * M + m) * W);
-  }
-  const auto products = [&](const int64_t(&entry)[E], Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
-    const T* lanes[E];
-    for (int e = 0; e < E; ++e) {
-      lanes[e] = x.data + column_at(entry[e]) * (M * W);
-      sums[e] = Vector<T, W>{};
-    }
-    for (int s = 0; s < S; ++s) {
-      for (int m = 0; m < M; ++m) {
-        for (int e = 0; e < E; ++e) sums[e] += held[s][m] * load<T, W>(lanes[e] + s * x.between + m * W);
+// A list of fours: entries of some rows of a block in a panel of columns.
+template <class T>
+struct Fours {
+  SampleRoom<T> room;
+  int64_t groups;
+};
+
+template <int S, int R, class T>
+[[gnu::noinline]] void walk(const Fours<T>& fours, Walked<T> g, Walked<T> x) {
+  constexpr int W = kWidth<T>, K = kFour<T>, Q = kFours<T>, M = kSlabVectors<T>;
+  using V = Vector<T, W>;
+  const uint16_t* column = fours.room.columns;
+  const uint16_t* row = fours.room.rows;
+  T* sums = fours.room.sums;
+  for (int64_t group = 0; group < fours.groups; ++group, column += W, row += Q, sums += W) {
+    V of_four[Q];
+#pragma GCC unroll 16  // what follows is to be one run of instructions
+    for (int q = 0; q < Q; ++q) {
+      const T* own = g.slabs + int64_t(row[q]) * (M * W);
+      const T* own_rest = g.rest + int64_t(row[q]) * (R * W);
+      const T *lanes[K], *rest[K];
+      V sum[K] = {};
+      for (int k = 0; k < K; ++k) {
+        lanes[k] = x.slabs + int64_t(column[q * K + k]) * (M * W);
+        rest[k] = x.rest + int64_t(column[q * K + k]) * (R * W);
       }
+#pragma GCC unroll 16
+      for (int s = 0; s < S; ++s) {
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+          const V held = load<T, W>(own + s * g.between + m * W);
+          for (int k = 0; k < K; ++k) sum[k] += held * load<T, W>(lanes[k] + s * x.between + m * W);
+        }
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const V held = load<T, W>(own_rest + r * W);
+        for (int k = 0; k < K; ++k) sum[k] += held * load<T, W>(rest[k] + r * W);
+      }
+      of_four[q] = add_lanes<W / 2, K, W>(sum);
     }
-  };
-  int64_t k = 0;
-  for (; k + W <= count; k += W) {
-    const auto of_entries = [&](int i, int step, Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
-      int64_t entry[E];
-      for (int e = 0; e < E; ++e) entry[e] = k + i + e * step;
-      products(entry, sums);
-    };
-    store<T, W>(out + k, load<T, W>(out + k) + sum_each<T, W, W, E>(of_entries));
-  }
-  for (; k < count; k += kFew) {
-    const int here = count - k < kFew ? int(count - k) : kFew;
-    const auto of_entries = [&](int i, int step, Vector<T, W>(&sums)[E]) __attribute__((always_inline)) {
-      int64_t entry[E];
-      for (int e = 0; e < E; ++e) entry[e] = i + e * step < here ? k + i + e * step : k;
-      products(entry, sums);
-    };
-    const Vector<T, W> total = sum_neighbours<T, W, W / kFew / 2>(sum_each<T, W, kFew, E>(of_entries));
-    for (int j = 0; j < here; ++j) out[k + j] += total[j * (W / kFew)];
+    const V of_group = add_lanes<Q / 2, Q, W>(of_four);  // those of entry k of four q in lane k * Q + q
+    store<T, W>(sums, load<T, W>(sums) + by_fours<K>(of_group, std::make_integer_sequence<int, W>()));
   }
 }
 
-template <int S, int M, class T>
-static void add_rows(const WeightGradient<T>& gradient, HeldLanes<T> g, HeldLanes<T> x, int64_t begin, int64_t end) {
-  const PatternView& p = gradient.weight->pattern;
-  const int64_t count = gradient.panels();
-  for (int64_t panel = 0; panel < count; ++panel) {
-    const int64_t left = panel * gradient.sampled.panel_columns, all = p.columns - left;
-    const int64_t wide = all < gradient.sampled.panel_columns ? all : gradient.sampled.panel_columns;
-    for (int64_t row = begin; row < end; ++row) {
-      if (gradient.dense) {
-        sample_row<T, S, M>(
-            g, row, x, [&](int64_t k) { return left + k; }, wide, gradient.out + row * p.columns + left);
-      } else {
-        const int32_t* edge = gradient.sampled.edges + row * (count + 1) + panel;
-        const int32_t* columns = p.column_of + edge[0];
-        sample_row<T, S, M>(
-            g, row, x, [&](int64_t k) { return int64_t(columns[k]); }, edge[1] - edge[0], gradient.sums() + edge[0]);
-      }
-    }
-  }
+template <int S, int R, class T>
+void walk_vectors(const Fours<T>& fours, int vectors, Walked<T> g, Walked<T> x) {
+  if (vectors == R) return walk<S, R>(fours, g, x);
+  if constexpr (R > 0) walk_vectors<S, R - 1>(fours, vectors, g, x);
 }
 
 template <int S, class T>
-static void add_slabs(const WeightGradient<T>& gradient, int slabs, HeldLanes<T> g, HeldLanes<T> x, int64_t begin,
-                      int64_t end) {
-  if (slabs == S) return add_rows<S, kSlabVectors<T>>(gradient, g, x, begin, end);
-  if constexpr (S > 1) add_slabs<S - 1>(gradient, slabs, g, x, begin, end);
+void walk_slabs(const Fours<T>& fours, int slabs, int vectors, Walked<T> g, Walked<T> x) {
+  if (slabs == S) return walk_vectors<S, kSlabVectors<T> - 1>(fours, vectors, g, x);
+  if constexpr (S > 0) walk_slabs<S - 1>(fours, slabs, vectors, g, x);
 }
 
+// Adds a tile's part to the list's sums: a few slabs at a time, the rest with the last of them.
 template <class T>
-void WeightGradient<T>::start(int64_t begin, int64_t end) const {
-  const PatternView& p = weight->pattern;
-  if (dense || !weight->packed) {
-    for (int64_t i = begin * p.columns; i < end * p.columns; ++i) out[i] = 0;
-  }
-  if (dense) return;
-  for (int64_t k = p.row_offsets[begin]; k < p.row_offsets[end]; ++k) sums()[k] = 0;
-  const int64_t count = panels();
-  for (int64_t row = begin; row < end; ++row) {
-    int32_t* edge = sampled.edges + row * (count + 1);
-    int32_t k = p.row_offsets[row];
-    for (int64_t panel = 0; panel < count; ++panel) {
-      edge[panel] = k;
-      while (k < p.row_offsets[row + 1] && p.column_of[k] < (panel + 1) * sampled.panel_columns) ++k;
-    }
-    edge[count] = k;
+void walk_tile(const Fours<T>& fours, int64_t lanes, const T* g, int64_t rows, int64_t first_row, const T* x,
+               int64_t columns, int64_t first_column) {
+  constexpr int64_t kLanes = kSlabLanes<T>;
+  const int64_t whole = lanes / kLanes, rest = (lanes - whole * kLanes) / kWidth<T>;
+  const int64_t parts = whole + (rest > 0), passes = (parts + kSlabsAtOnce - 1) / kSlabsAtOnce;
+  const auto walked = [&](const T* tile, int64_t channels, int64_t channel, int64_t slab) {
+    return Walked<T>{tile + slab * kLanes * channels + channel * kLanes, kLanes * channels,
+                     tile + whole * kLanes * channels + channel * rest * kWidth<T>};
+  };
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    const int64_t from = parts * pass / passes, to = parts * (pass + 1) / passes, until = to < whole ? to : whole;
+    walk_slabs<kSlabsAtOnce>(fours, int(until - from), int(to > whole ? rest : 0), walked(g, rows, first_row, from),
+                             walked(x, columns, first_column, from));
   }
 }
 
+// Rows of a block in a panel of columns, [left, right).
 template <class T>
-void WeightGradient<T>::add_tile(const T* g, const T* x, int64_t lanes, int64_t begin, int64_t end) const {
-  const PatternView& p = weight->pattern;
-  for (int64_t first = begin; first < end; first += kRowBlock) {
-    const int64_t last = first + kRowBlock < end ? first + kRowBlock : end;
-    // Whole slabs in as few passes of about equal size as can be, then what is left of the last one.
-    const int64_t whole = lanes / kSlabLanes<T>, passes = (whole + kHeldSlabs - 1) / kHeldSlabs;
-    const auto held = [&](int64_t lane) { return HeldLanes<T>{g + lane * p.rows, kSlabLanes<T> * p.rows}; };
-    const auto passing = [&](int64_t lane) { return HeldLanes<T>{x + lane * p.columns, kSlabLanes<T> * p.columns}; };
-    for (int64_t pass = 0; pass < passes; ++pass) {
-      const int64_t from = whole * pass / passes, to = whole * (pass + 1) / passes;
-      add_slabs<kHeldSlabs>(*this, int(to - from), held(from * kSlabLanes<T>), passing(from * kSlabLanes<T>), first,
-                            last);
+struct Panel {
+  static constexpr int K = kFour<T>, Q = kFours<T>;
+  static constexpr int64_t kAhead = 8;  // rows: a panel's share of each begins anywhere, which no prefetcher guesses
+  const WeightGradient<T>& gradient;
+  int64_t first_row, left, right;
+
+  static void prefetch(const void* entries) {
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(static_cast<const char*>(entries) + 64 * line);
+  }
+
+  // Lists the entries of rows [begin, end) of the block, or of as many as there is room for, with sums of zero.
+  Fours<T> list(int64_t begin, int64_t& end) const {
+    const PatternView& p = gradient.weight->pattern;
+    const SampleRoom<T>& room = gradient.room;
+    const int64_t most = kSampledEntries / K - Q - (right - left + K - 1) / K;
+    int64_t fours = 0;
+    for (int64_t r = begin; r < end; ++r) {
+      if (fours > most) {
+        end = r;
+        break;
+      }
+      const int64_t before = fours;
+      if (r + kAhead < end) prefetch(p.column_of + room.next[r + kAhead]);
+      const int32_t first = room.next[r], last = p.row_offsets[first_row + r + 1];
+      int64_t k = gradient.dense ? left : first;
+      const auto column = [&](int64_t at) { return int64_t(gradient.dense ? at : p.column_of[at]); };
+      const int64_t until = gradient.dense ? right : last;
+      for (; k + K <= until && column(k + K - 1) < right; k += K, ++fours) {
+        for (int i = 0; i < K; ++i) room.columns[fours * K + i] = uint16_t(column(k + i) - left);
+      }
+      int more = 0;
+      for (; more < K && k + more < until && column(k + more) < right; ++more) {
+        room.columns[fours * K + more] = uint16_t(column(k + more) - left);
+      }
+      if (more > 0) {
+        for (int i = more; i < K; ++i) room.columns[fours * K + i] = room.columns[fours * K];
+        ++fours;
+      }
+      for (int64_t four = before; four < fours; ++four) room.rows[four] = uint16_t(r);
+      room.counts[r] = uint16_t(k + more - (gradient.dense ? left : first));
+      room.next[r] = int32_t(k + more);
     }
-    const int64_t done = whole * kSlabLanes<T>;
-    const int vectors = int((lanes - done) / kWidth<T>);
-    if (vectors == 1) add_rows<1, 1>(*this, held(done), passing(done), first, last);
-    if constexpr (kSlabVectors<T> > 2) {
-      if (vectors == 2) add_rows<1, 2>(*this, held(done), passing(done), first, last);
+    for (; fours % Q != 0; ++fours) {
+      for (int i = 0; i < K; ++i) room.columns[fours * K + i] = 0;
+      room.rows[fours] = uint16_t(begin);
+    }
+    for (int64_t i = 0; i < fours * K; ++i) room.sums[i] = 0;
+    return {room, fours / Q};
+  }
+
+  // Writes the sums of the listed rows where they belong.
+  void write(int64_t begin, int64_t end) const {
+    const PatternView& p = gradient.weight->pattern;
+    const SampleRoom<T>& room = gradient.room;
+    const bool packed = !gradient.dense && gradient.weight->packed;
+    const T* sums = room.sums;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t count = room.counts[r], whole = count / K * K;
+      if (packed && r + kAhead < end) prefetch(gradient.out + room.next[r + kAhead] - room.counts[r + kAhead]);
+      T* row = gradient.out + (first_row + r) * p.columns;
+      if (gradient.dense || packed) {
+        T* out = gradient.dense ? row + left : gradient.out + room.next[r] - count;
+        for (int64_t k = 0; k < whole; k += K) store<T, K>(out + k, load<T, K>(sums + k));
+        for (int64_t k = whole; k < count; ++k) out[k] = sums[k];
+      } else {
+        const int32_t* columns = p.column_of + room.next[r] - count;
+        for (int64_t c = left; c < right; ++c) row[c] = 0;
+        for (int64_t k = 0; k < count; ++k) row[columns[k]] = sums[k];
+      }
+      sums += (count + K - 1) / K * K;
     }
   }
-}
+};
+
+}  // namespace
 
 template <class T>
-void WeightGradient<T>::finish(int64_t begin, int64_t end) const {
-  if (dense || weight->packed) return;
+void WeightGradient<T>::compute(const LaneTiles& tiling, const T* g_tiles, const T* x_tiles, Range rows) const {
   const PatternView& p = weight->pattern;
-  for (int64_t row = begin; row < end; ++row) {
-    T* dense = out + row * p.columns;
-    for (int64_t k = p.row_offsets[row]; k < p.row_offsets[row + 1]; ++k) {
-      dense[p.column_of[k]] = weight->row_workspace[k];
+  const double entries = double(p.rows) * double(p.columns);
+  const double density = dense || entries == 0 ? 1.0 : double(p.non_zeros) / entries;
+  const int64_t at_once = kSlabsAtOnce * kSlabLanes<T> * int64_t(sizeof(T));
+  const int64_t wide = sampled_panel_columns(p.columns, at_once, density);
+  const int64_t high = sampled_block_rows(tiling.tiles * tiling.lanes * int64_t(sizeof(T)));
+  for (int64_t first = rows.begin; first < rows.end; first += high) {
+    const int64_t count = rows.end - first < high ? rows.end - first : high;
+    for (int64_t r = 0; r < count; ++r) room.next[r] = p.row_offsets[first + r];
+    for (int64_t left = 0; left < p.columns; left += wide) {
+      const Panel<T> panel{*this, first, left, left + wide < p.columns ? left + wide : p.columns};
+      for (int64_t begin = 0, end = count; begin < count; begin = end, end = count) {
+        const Fours<T> fours = panel.list(begin, end);
+        for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+          walk_tile(fours, tiling.lanes_in(tile), g_tiles + tile * p.rows * tiling.lanes, p.rows, first,
+                    x_tiles + tile * p.columns * tiling.lanes, p.columns, left);
+        }
+        panel.write(begin, end);
+      }
     }
   }
 }

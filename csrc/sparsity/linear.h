@@ -6,6 +6,7 @@
 #include "sparsity/lookup.h"
 #include "sparsity/matrix.h"
 #include "sparsity/panels.h"
+#include "sparsity/sampled.h"
 
 namespace lsh {
 
@@ -34,7 +35,7 @@ struct LinearBackward {
   T* input_tiles;         // workspace (tiles, C, lanes)
   T* output_tiles;        // workspace (tiles, R, lanes)
   PanelMatrix<T> panels;  // workspace: the weight by columns
-  SampledPanels sampled;  // workspace
+  SampleRooms<T> rooms;   // workspaces
   int32_t* scratch;       // workspace (workers, C + 1 + R)
 };
 

@@ -43,16 +43,13 @@ void backward(const LinearBackward<T>& pass, const Worker& worker) {
   }
   wait_for_team(worker);
 
-  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient, pass.sampled};
-  gradient.start(rows.begin, rows.end);
+  const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient, pass.rooms.of(worker.index)};
+  gradient.compute(tiling, pass.output_tiles, pass.input_tiles, rows);
   for (int64_t row = rows.begin; pass.grad_bias && row < rows.end; ++row) pass.grad_bias[row] = 0;
-  for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
+  for (int64_t tile = 0; pass.grad_bias && tile < tiling.tiles; ++tile) {
     const T* g = pass.output_tiles + tile * p.rows * tiling.lanes;
-    const T* x = pass.input_tiles + tile * p.columns * tiling.lanes;
-    gradient.add_tile(g, x, tiling.lanes_in(tile), rows.begin, rows.end);
-    if (pass.grad_bias) add_row_sums(g, p.rows, tiling.lanes_in(tile), pass.grad_bias, rows);
+    add_row_sums(g, p.rows, tiling.lanes_in(tile), pass.grad_bias, rows);
   }
-  gradient.finish(rows.begin, rows.end);
   if (pass.grad_input) multiply_tiles<T>(pass.panels, chunks, tiling, pass.output_tiles, nullptr, pass.grad_input);
 }
 

@@ -77,7 +77,7 @@ struct LinearOp {
         pass.panels = panels_by_columns(pass.weight, pass.tiling.lanes, input, kept);
         pass.scratch = integers(input, kept, Backend::team_size() * (columns + 1 + rows));
       }
-      pass.sampled = sampled_panels(pass.weight, dense_gradient, input, kept);
+      pass.rooms = sample_rooms<T>(Backend::team_size(), input, kept);
     }
     if (input.size(0) > 0) {
       Backend::run(pass, input);

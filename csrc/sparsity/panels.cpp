@@ -8,12 +8,16 @@ namespace lsh {
 
 int64_t most_group_rows() { return simd_vector_bytes() == 64 ? 8 : 4; }
 
+int64_t cached_columns(int64_t lane_bytes, double density, double enough, double times) {
+  constexpr double kCacheBytes = 32768;
+  const double fits = kCacheBytes / double(std::max<int64_t>(lane_bytes, 1));
+  return std::max<int64_t>(1, int64_t(std::clamp(enough / std::max(density, 1e-6), fits, times * fits)));
+}
+
 PanelPlan plan_panels(int64_t units, int64_t gates, int64_t columns, int64_t lane_bytes, double density,
                       Bundles bundles) {
-  constexpr double kCacheBytes = 32768, kEnough = 16;  // non-zeros of a row in a panel that repay its sums' traffic
-  const double fits = kCacheBytes / double(std::max<int64_t>(lane_bytes, 1));
-  const double wanted = std::clamp(kEnough / std::max(density, 1e-6), fits, 1.5 * fits);
-  const int64_t widest = std::clamp<int64_t>(int64_t(wanted), 1, kMostPanelColumns);
+  constexpr double kEnough = 16;  // non-zeros of a row in a panel that repay its sums' traffic
+  const int64_t widest = std::min(cached_columns(lane_bytes, density, kEnough, 1.5), kMostPanelColumns);
   PanelPlan plan{};
   plan.units = units;
   plan.gates = gates;
@@ -32,15 +36,6 @@ PanelPlan plan_panels(int64_t units, int64_t gates, int64_t columns, int64_t lan
   plan.panels = std::max<int64_t>(1, (columns + widest - 1) / widest);
   plan.panel_columns = (columns + plan.panels - 1) / plan.panels;
   return plan;
-}
-
-int64_t sampled_panel_columns(int64_t columns, int64_t lane_bytes, double density) {
-  constexpr double kCacheBytes = 24576, kEnough = 48;  // non-zeros of a row in a panel that repay reading its lanes
-  const double fits = kCacheBytes / double(std::max<int64_t>(lane_bytes, 1));
-  const double wanted = std::clamp(kEnough / std::max(density, 1e-6), fits, 10 * fits);
-  const int64_t widest = std::clamp<int64_t>(int64_t(wanted), 1, std::max<int64_t>(columns, 1));
-  const int64_t panels = (columns + widest - 1) / widest;
-  return panels > 0 ? (columns + panels - 1) / panels : widest;
 }
 
 }  // namespace lsh

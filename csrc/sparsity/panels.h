@@ -74,14 +74,8 @@ struct PackPanelsTable {
   void (*float64)(const SparseMatrix<double>&, const PanelMatrix<double>&, Range chunks);
 };
 
-// The panels of columns in which a weight's gradient is made: their widths, and where each row's non-zeros of each
-// begin.
-struct SampledPanels {
-  int64_t panel_columns;
-  int32_t* edges;  // workspace (R, panels + 1), or null for a dense gradient
-};
-
-// `lane_bytes`: what the lanes of one column take that are summed at once.
-int64_t sampled_panel_columns(int64_t columns, int64_t lane_bytes, double density);
+// Columns whose lanes, `lane_bytes` a column, stay in the first-level cache; or more, at most so many times as many,
+// where a row would not have `enough` non-zeros among them.
+int64_t cached_columns(int64_t lane_bytes, double density, double enough, double times);
 
 }  // namespace lsh

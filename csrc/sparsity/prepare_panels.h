@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sparsity/read_packed.h"
+#include "sparsity/sampled.h"
 
 namespace lsh {
 
@@ -50,15 +51,11 @@ PanelMatrix<T> panels_by_columns(const SparseMatrix<T>& matrix, int64_t lanes, c
   return prepare_panels<T>(plan_panels(p.columns, 1, p.rows, bytes, density_of(p)), p.non_zeros, like, kept);
 }
 
+// Room for gradients of weights, for `workers` of them.
 template <class T>
-SampledPanels sampled_panels(const SparseMatrix<T>& matrix, bool dense_gradient, const Tensor& like, Tensors& kept) {
-  const PatternView& p = matrix.pattern;
-  constexpr int64_t kLanes = 128;  // held at once at the widest level
-  const double density = dense_gradient ? 1.0 : density_of(p);
-  SampledPanels sampled{sampled_panel_columns(p.columns, kLanes * int64_t(sizeof(T)), density), nullptr};
-  const int64_t panels = (p.columns + sampled.panel_columns - 1) / sampled.panel_columns;
-  if (!dense_gradient) sampled.edges = integers(like, kept, p.rows * (panels + 1));
-  return sampled;
+SampleRooms<T> sample_rooms(int64_t workers, const Tensor& like, Tensors& kept) {
+  const uintptr_t bytes = uintptr_t(workers) * SampleRooms<T>::bytes();
+  return {reinterpret_cast<char*>(aligned_bytes(like, kept, bytes))};
 }
 
 }  // namespace lsh

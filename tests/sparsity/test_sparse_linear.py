@@ -16,9 +16,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWar
 Tolerance = Callable[[torch.dtype], dict[str, float]]
 
 # (N, C, R): one lane, tiles full and not, more than one tile, more rows than a chunk, more columns
-# than a panel.
+# than a panel, more of both than a gradient lists at once.
 SIZES = [(1, 1, 1), (2, 5, 3), (3, 16, 17), (16, 7, 40), (17, 33, 15), (96, 4, 4), (97, 9, 6)]
-SIZES += [(200, 31, 50), (5, 300, 2), (67, 2, 300), (290, 700, 140)]
+SIZES += [(200, 31, 50), (5, 300, 2), (67, 2, 300), (290, 700, 140), (5, 700, 600)]
 DENSITIES = [0.0, 0.15, 0.6, 1.0]
 
 sizes = pytest.mark.parametrize("size", SIZES, ids="N{0[0]}-C{0[1]}-R{0[2]}".format)
