@@ -86,7 +86,8 @@ struct Few {
       pack_rows(layer.input_weight, layer.input_panels, chunks);
       prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
       wait_for_team(worker);
-      multiply_tiles(layer.input_panels, chunks, layer.tiling, pass.input_tiles, layer.input_bias, pass.projected);
+      multiply_tiles(layer.input_panels, chunks, layer.tiling, layer.tiling.all(), pass.input_tiles, layer.input_bias,
+                     pass.projected);
       return;
     }
     const Range slices = share_slices(worker, pass.input_lookup.plan, cost);

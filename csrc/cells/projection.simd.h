@@ -112,6 +112,7 @@ struct Projected {
     const Layer<T>& layer = pass.layer;
     const int64_t P = layer.lanes, L = layer.tiling.lanes, O = layer.outputs, moving = layer.moving(t);
     const int64_t tile = t / layer.tiling.steps_per_tile, in_tile = t % layer.tiling.steps_per_tile;
+    T* projection_tile = pass.projection_tiles + tile % pass.kept_tiles * O * L;
     for_lanes<T>(P, [&]<int N>(int64_t lane) {
       using V = Vector<T, N>;
       const LanePlace to = lane_place<T>(lane, P, O);
@@ -131,8 +132,8 @@ struct Projected {
       }
     });
     const auto from = [&](int64_t lane) { return lane_place<T>(lane, P, O); };
-    step_to_tile(pass.projection_gradient, from, layer.batch, outputs, pass.projection_tiles + tile * O * L, O,
-                 layer.tiling.lanes_in(tile), in_tile * layer.batch);
+    step_to_tile(pass.projection_gradient, from, layer.batch, outputs, projection_tile, O, layer.tiling.lanes_in(tile),
+                 in_tile * layer.batch);
   }
 
   // The gradient of next[0] of a chunk of hidden units.

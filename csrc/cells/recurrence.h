@@ -93,6 +93,14 @@ struct ForwardPass {
   unsigned* arrived;  // workspace (1): of the barrier between blocks
 };
 
+// How many tiles of gates and states a backward pass keeps, `lane_bytes` a lane, before it makes gradients of them: all
+// of a short sequence, and so many of a long or a deep one that memory does not grow with it.
+inline int64_t kept_tiles(const LaneTiles& tiling, int64_t lane_bytes) {
+  constexpr int64_t kMostBytes = int64_t(1) << 27;
+  const int64_t some = kMostBytes / (tiling.lanes * lane_bytes + 1);
+  return some < 1 ? 1 : some < tiling.tiles ? some : tiling.tiles;
+}
+
 template <class T>
 struct BackwardPass {
   Layer<T> layer;
@@ -112,16 +120,18 @@ struct BackwardPass {
   T* carry;                         // workspace (S, H, P): gradient of the state
   T* held;                          // workspace (S, H, P): the part that goes round the time step, or null
   T* input_tiles;                   // workspace (tiles, I, lanes)
-  T* state_tiles;                   // workspace (D, tiles, O, lanes): the operand of each recurrent product
-  T* gate_tiles;                    // workspace (D, tiles, G * H, lanes): gradients of the recurrent pre-activations
-  T* input_gate_tiles;  // workspace (tiles, G * H, lanes): of the input's; gate_tiles where they are the same
+  // What gradients of weights are made of, whenever this many tiles are there; all tiles on a device, step by step.
+  int64_t kept_tiles;
+  T* state_tiles;       // workspace (D, kept tiles, O, lanes): the operand of each recurrent product
+  T* gate_tiles;        // workspace (D, kept tiles, G * H, lanes): gradients of the recurrent pre-activations
+  T* input_gate_tiles;  // workspace (kept tiles, G * H, lanes): of the input's; gate_tiles where they are the same
   // Workspaces where the cell projects.
   T* projection_gradient;  // (O, padded P), of what the projection gives
-  T* projection_tiles;     // (tiles, O, lanes), the same of all steps; (T, O, P) on a device
+  T* projection_tiles;     // (kept tiles, O, lanes), the same of all steps; (T, O, P) on a device
   T* hidden_carry;         // (H, P), gradient of next[0]
-  T* hidden_tiles;         // (tiles, H, lanes), next[0] of all steps; (T, H, P) on a device
-  SampleRooms<T> rooms;  // workspaces
-  int32_t* scratch;      // workspace (workers, most columns + 1 + G * H)
+  T* hidden_tiles;         // (kept tiles, H, lanes), next[0] of all steps; (T, H, P) on a device
+  SampleRooms<T> rooms;    // workspaces
+  int32_t* scratch;        // workspace (workers, most columns + 1 + G * H)
 };
 
 template <class T>

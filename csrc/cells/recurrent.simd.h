@@ -243,6 +243,7 @@ struct Recurrent {
       gather_rows(layer.projection.weight, outputs.begin, outputs.end);
     }
     for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows(layer.recurrent_weight[d], H, units);
+    if (pass.grad_input) gather_owned_rows(layer.input_weight, H, units);
     wait_for_team(worker);
     if constexpr (Cell::kProjects) {
       pack_columns(layer.projection.weight, layer.projection.panels, before, next, hidden_chunks);
@@ -252,24 +253,34 @@ struct Recurrent {
       if (d > 0 || Cell::kProjects) count_columns(layer.recurrent_weight[d].pattern, before);
       pack_columns(layer.recurrent_weight[d], layer.recurrent_panels[d], before, next, chunks);
     }
+    Share own{units, outputs, {0, 0}, pass.rooms.of(worker.index)};
+    if (pass.grad_input) {
+      count_columns(layer.input_weight.pattern, before);
+      own.input_chunks = share_chunks(worker, layer.input_panels.plan, before);
+      pack_columns(layer.input_weight, layer.input_panels, before, next, own.input_chunks);
+    }
     for (int s = 0; s < S; ++s) {
       T* carry = pass.carry + s * H * P;
-      const Range own = channels(s, units, outputs);
+      const Range of_state = channels(s, units, outputs);
       if (pass.grad_final) {
-        rows_to_lanes(pass.grad_final + s * B * H, B, H, P, carry, own);
+        rows_to_lanes(pass.grad_final + s * B * H, B, H, P, carry, of_state);
       } else {
-        clear_channels(carry, P, own);
+        clear_channels(carry, P, of_state);
       }
     }
     load_scale(layer, outputs);
     prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
-    clear_tile_ends(pass, units, outputs);
+    clear_bias_gradients(pass, units);
     add_grad_output(pass, layer.steps - 1, outputs);
 
     ChunkSums<T> sums;
     for (int64_t step = layer.steps * layer.depth - 1; step >= 0; --step) {
       const int64_t t = step / layer.depth, d = step % layer.depth;
+      const int64_t tile = t / layer.tiling.steps_per_tile, first_tile = tile / pass.kept_tiles * pass.kept_tiles;
       T* gates = pass.step_gates + (step % 2) * G * H * padded_lanes(P);
+      if (d == layer.depth - 1 && t + 1 == layer.tiling.first_step(tile) + layer.tiling.steps_in(tile)) {
+        clear_tile_end(pass, tile, units, outputs);
+      }
       if (d == layer.depth - 1) load_hold(layer, t, units, outputs);
       if constexpr (Cell::kProjects) {
         Project::split(pass, t, outputs);
@@ -285,6 +296,11 @@ struct Recurrent {
         carry_chunk(pass, gates, layer.recurrent_panels[d], chunk, lanes_of(layer, t), sums);
       }
       if (d == 0 && t > 0) add_grad_output(pass, t - 1, outputs);
+      if (d == 0 && t == layer.tiling.first_step(first_tile)) {
+        const int64_t kept = first_tile + pass.kept_tiles;
+        gradients_of_tiles(pass, {first_tile, kept < layer.tiling.tiles ? kept : layer.tiling.tiles}, own);
+        if (t > 0) wait_for_team(worker);  // tiles are no longer read
+      }
     }
     for (int s = 0; s < S; ++s) {
       const T* carry = pass.carry + s * H * P;
@@ -292,29 +308,6 @@ struct Recurrent {
     }
     if constexpr (Cell::kProjects) {
       lanes_to_rows(pass.carry, B, H, P, pass.grad_state, rows_from(layer.outputs, units));
-    }
-    wait_for_team(worker);
-
-    bias_gradients(pass, units);
-    const SampleRoom<T> room = pass.rooms.of(worker.index);
-    weight_gradient(pass, layer.input_weight, pass.input_gate_tiles, pass.input_tiles, pass.grad_input_weight, G, units,
-                    room);
-    for (int64_t d = 0; d < layer.depth; ++d) {
-      const int64_t all_lanes = layer.tiling.tiles * layer.tiling.lanes;
-      weight_gradient(pass, layer.recurrent_weight[d], pass.gate_tiles + d * all_lanes * G * H,
-                      pass.state_tiles + d * all_lanes * layer.outputs, pass.grad_recurrent_weight[d], G, units, room);
-    }
-    if constexpr (Cell::kProjects) {
-      weight_gradient(pass, layer.projection.weight, pass.projection_tiles, pass.hidden_tiles,
-                      pass.grad_recurrent_weight[layer.depth], 1, outputs, room);
-    }
-    if (pass.grad_input) {
-      gather_owned_rows(layer.input_weight, H, units);
-      wait_for_team(worker);
-      count_columns(layer.input_weight.pattern, before);
-      const Range columns = share_chunks(worker, layer.input_panels.plan, before);
-      pack_columns(layer.input_weight, layer.input_panels, before, next, columns);
-      multiply_tiles<T>(layer.input_panels, columns, layer.tiling, pass.input_gate_tiles, nullptr, pass.grad_input);
     }
   }
 
@@ -339,25 +332,29 @@ struct Recurrent {
     });
   }
 
+  // What a worker owns in a backward pass, and its room.
+  struct Share {
+    Range units, outputs, input_chunks;
+    SampleRoom<T> room;
+  };
+
   // What the weight gradients multiply lies in tiles; the lanes that no step fills are zero.
-  static void clear_tile_ends(const BackwardPass<T>& pass, Range units, Range outputs) {
+  static void clear_tile_end(const BackwardPass<T>& pass, int64_t tile, Range units, Range outputs) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes, O = layer.outputs;
-    for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-      const int64_t used = layer.tiling.used(tile), lanes = layer.tiling.lanes_in(tile);
-      if constexpr (Cell::kProjects) {
-        clear_lanes(pass.projection_tiles + tile * O * L, O, lanes, used, lanes, outputs);
-        clear_lanes(pass.hidden_tiles + tile * H * L, H, lanes, used, lanes, units);
-      }
-      for (int64_t d = 0; d < layer.depth; ++d) {
-        const int64_t at = d * layer.tiling.tiles + tile;
-        clear_lanes(pass.state_tiles + at * O * L, O, lanes, used, lanes, outputs);
-        for (int g = 0; g < G; ++g) {
-          const Range rows{g * H + units.begin, g * H + units.end};
-          clear_lanes(pass.gate_tiles + at * G * H * L, G * H, lanes, used, lanes, rows);
-          if (Cell::kSeparateInput && d == 0) {
-            clear_lanes(pass.input_gate_tiles + tile * G * H * L, G * H, lanes, used, lanes, rows);
-          }
+    const int64_t H = layer.hidden, L = layer.tiling.lanes, O = layer.outputs, slot = tile % pass.kept_tiles;
+    const int64_t used = layer.tiling.used(tile), lanes = layer.tiling.lanes_in(tile);
+    if constexpr (Cell::kProjects) {
+      clear_lanes(pass.projection_tiles + slot * O * L, O, lanes, used, lanes, outputs);
+      clear_lanes(pass.hidden_tiles + slot * H * L, H, lanes, used, lanes, units);
+    }
+    for (int64_t d = 0; d < layer.depth; ++d) {
+      const int64_t at = d * pass.kept_tiles + slot;
+      clear_lanes(pass.state_tiles + at * O * L, O, lanes, used, lanes, outputs);
+      for (int g = 0; g < G; ++g) {
+        const Range rows{g * H + units.begin, g * H + units.end};
+        clear_lanes(pass.gate_tiles + at * G * H * L, G * H, lanes, used, lanes, rows);
+        if (Cell::kSeparateInput && d == 0) {
+          clear_lanes(pass.input_gate_tiles + slot * G * H * L, G * H, lanes, used, lanes, rows);
         }
       }
     }
@@ -376,7 +373,7 @@ struct Recurrent {
     const int64_t tile = t / layer.tiling.steps_per_tile, lanes = layer.tiling.lanes_in(tile);
     const int64_t first_lane = t % layer.tiling.steps_per_tile * B;
     const T* state = pass.states + (t * layer.depth + d) * S * layer.hidden * P;
-    T* state_tile = pass.state_tiles + (d * layer.tiling.tiles + tile) * O * layer.tiling.lanes;
+    T* state_tile = pass.state_tiles + (d * pass.kept_tiles + tile % pass.kept_tiles) * O * layer.tiling.lanes;
     const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
     step_to_tile(state, from, B, outputs, state_tile, O, lanes, first_lane);
     for (int64_t b = 0; layer.state_scale && b < B; ++b) {
@@ -405,8 +402,9 @@ struct Recurrent {
     const T* activation = pass.activations + step * A * H * P;
     const T* state = pass.states + step * S * H * P;
     // Where the input's gradients are others than the recurrent ones, they go straight to their tile.
-    T* gate_tile = pass.gate_tiles + (d * layer.tiling.tiles + tile) * G * H * L;
-    T* input_gate_tile = pass.input_gate_tiles + tile * G * H * L;
+    const int64_t slot = tile % pass.kept_tiles;
+    T* gate_tile = pass.gate_tiles + (d * pass.kept_tiles + slot) * G * H * L;
+    T* input_gate_tile = pass.input_gate_tiles + slot * G * H * L;
     for_lanes<T>(P, [&]<int N>(int64_t lane) {
       using V = Vector<T, N>;
       const LanePlace to = lane_place<T>(lane, P, G * H);
@@ -457,37 +455,65 @@ struct Recurrent {
     }
     if constexpr (Cell::kProjects) {
       const auto from = [&](int64_t lane) { return LanePlace{lane, P}; };
-      step_to_tile(layer.projection.hidden, from, B, units, pass.hidden_tiles + tile * H * L, H, lanes, first_lane);
+      step_to_tile(layer.projection.hidden, from, B, units, pass.hidden_tiles + slot * H * L, H, lanes, first_lane);
     }
   }
 
-  static void bias_gradients(const BackwardPass<T>& pass, Range units) {
+  // Adds what kept tiles give: gradients of the worker's biases and weights, and of its channels of the input.
+  static void gradients_of_tiles(const BackwardPass<T>& pass, Range tiles, const Share& own) {
     const Layer<T>& layer = pass.layer;
-    const int64_t H = layer.hidden, L = layer.tiling.lanes;
-    const auto sum = [&](const T* tiles, T* out) {
-      for (int g = 0; g < G; ++g) {
-        const Range rows{g * H + units.begin, g * H + units.end};
-        for (int64_t row = rows.begin; row < rows.end; ++row) out[row] = 0;
-        for (int64_t tile = 0; tile < layer.tiling.tiles; ++tile) {
-          add_row_sums(tiles + tile * G * H * L, G * H, layer.tiling.lanes_in(tile), out, rows);
-        }
+    const int64_t R = G * layer.hidden, L = pass.kept_tiles * layer.tiling.lanes;
+    if (pass.grad_input_bias) add_bias_gradient(pass, tiles, pass.input_gate_tiles, pass.grad_input_bias, own.units);
+    for (int64_t d = 0; pass.grad_recurrent_bias && d < layer.depth; ++d) {
+      add_bias_gradient(pass, tiles, pass.gate_tiles + d * L * R, pass.grad_recurrent_bias + d * R, own.units);
+    }
+    const T* input = pass.input_tiles + tiles.begin * layer.input_size * layer.tiling.lanes;
+    weight_gradient(pass, tiles, layer.input_weight, pass.input_gate_tiles, input, pass.grad_input_weight, G, own.units,
+                    own.room);
+    for (int64_t d = 0; d < layer.depth; ++d) {
+      weight_gradient(pass, tiles, layer.recurrent_weight[d], pass.gate_tiles + d * L * R,
+                      pass.state_tiles + d * L * layer.outputs, pass.grad_recurrent_weight[d], G, own.units, own.room);
+    }
+    if constexpr (Cell::kProjects) {
+      weight_gradient(pass, tiles, layer.projection.weight, pass.projection_tiles, pass.hidden_tiles,
+                      pass.grad_recurrent_weight[layer.depth], 1, own.outputs, own.room);
+    }
+    if (pass.grad_input) {
+      multiply_tiles<T>(layer.input_panels, own.input_chunks, layer.tiling, tiles, pass.input_gate_tiles, nullptr,
+                        pass.grad_input);
+    }
+  }
+
+  static void clear_bias_gradients(const BackwardPass<T>& pass, Range units) {
+    const int64_t H = pass.layer.hidden;
+    for (int64_t g = 0; g < pass.layer.depth * G; ++g) {
+      for (int64_t row = g * H + units.begin; row < g * H + units.end; ++row) {
+        if (pass.grad_input_bias && g < G) pass.grad_input_bias[row] = 0;
+        if (pass.grad_recurrent_bias) pass.grad_recurrent_bias[row] = 0;
       }
-    };
-    if (pass.grad_input_bias) sum(pass.input_gate_tiles, pass.grad_input_bias);
-    if (pass.grad_recurrent_bias) {
-      for (int64_t d = 0; d < layer.depth; ++d) {
-        sum(pass.gate_tiles + d * layer.tiling.tiles * G * H * L, pass.grad_recurrent_bias + d * G * H);
+    }
+  }
+
+  static void add_bias_gradient(const BackwardPass<T>& pass, Range tiles, const T* gate_tiles, T* out, Range units) {
+    const Layer<T>& layer = pass.layer;
+    const int64_t H = layer.hidden;
+    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+      const T* gates = gate_tiles + (tile - tiles.begin) * G * H * layer.tiling.lanes;
+      for (int g = 0; g < G; ++g) {
+        add_row_sums(gates, G * H, layer.tiling.lanes_in(tile), out, {g * H + units.begin, g * H + units.end});
       }
     }
   }
 
   // Of the worker's `units`, each with a row in every one of the weight's gates.
-  static void weight_gradient(const BackwardPass<T>& pass, const SparseMatrix<T>& matrix, const T* gate_tiles,
-                              const T* operand, T* grad, int gates, Range units, const SampleRoom<T>& room) {
+  static void weight_gradient(const BackwardPass<T>& pass, Range tiles, const SparseMatrix<T>& matrix,
+                              const T* gate_tiles, const T* operand, T* grad, int gates, Range units,
+                              const SampleRoom<T>& room) {
     const int64_t H = matrix.pattern.rows / gates;
+    const bool add = tiles.end < pass.layer.tiling.tiles;  // time runs backwards
     const WeightGradient<T> gradient{&matrix, grad, pass.dense_gradient, room};
     for (int g = 0; g < gates; ++g) {
-      gradient.compute(pass.layer.tiling, gate_tiles, operand, {g * H + units.begin, g * H + units.end});
+      gradient.compute(pass.layer.tiling, tiles, gate_tiles, operand, {g * H + units.begin, g * H + units.end}, add);
     }
   }
 

@@ -305,17 +305,18 @@ struct RecurrentOp {
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
-    pass.state_tiles = workspace<T>(input, kept, {n.depth, tiling.tiles, n.outputs, tiling.lanes});
-    // lanes of all steps together: in tiles on the CPU, step by step on a device
-    const int64_t all_lanes = std::max(tiling.tiles * tiling.lanes, n.steps * n.lanes);
-    pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, all_lanes});
-    pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, all_lanes}) : pass.gate_tiles;
+    pass.kept_tiles = kept_tiles(tiling, n.depth * (rows + n.outputs) * int64_t(sizeof(T)));
+    // lanes of the steps together: in tiles on the CPU, step by step on a device
+    const int64_t lanes = Backend::kReadsPatterns ? pass.kept_tiles * tiling.lanes : n.steps * n.lanes;
+    pass.state_tiles = workspace<T>(input, kept, {n.depth, n.outputs, lanes});
+    pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, lanes});
+    pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, lanes}) : pass.gate_tiles;
     if (cell.projects) {
       pass.layer.projection.hidden = workspace<T>(input, kept, {n.hidden, n.lanes});
       pass.projection_gradient = workspace<T>(input, kept, {n.outputs, padded_lanes(n.lanes)});
-      pass.projection_tiles = workspace<T>(input, kept, {n.outputs, all_lanes});
+      pass.projection_tiles = workspace<T>(input, kept, {n.outputs, lanes});
       pass.hidden_carry = workspace<T>(input, kept, {n.hidden, n.lanes});
-      pass.hidden_tiles = workspace<T>(input, kept, {n.hidden, all_lanes});
+      pass.hidden_tiles = workspace<T>(input, kept, {n.hidden, lanes});
     }
     prepare_panels<T>(cell, n, prepared, pass.layer, input, true, input_gradient);
     if constexpr (Backend::kReadsPatterns) {

@@ -190,8 +190,8 @@ struct Panel {
     return {room, fours / Q};
   }
 
-  // Writes the sums of the listed rows where they belong.
-  void write(int64_t begin, int64_t end) const {
+  // Writes or adds the sums of the listed rows where they belong.
+  void write(int64_t begin, int64_t end, bool add) const {
     const PatternView& p = gradient.weight->pattern;
     const SampleRoom<T>& room = gradient.room;
     const bool packed = !gradient.dense && gradient.weight->packed;
@@ -202,12 +202,15 @@ struct Panel {
       T* row = gradient.out + (first_row + r) * p.columns;
       if (gradient.dense || packed) {
         T* out = gradient.dense ? row + left : gradient.out + room.next[r] - count;
-        for (int64_t k = 0; k < whole; k += K) store<T, K>(out + k, load<T, K>(sums + k));
-        for (int64_t k = whole; k < count; ++k) out[k] = sums[k];
+        for (int64_t k = 0; k < whole; k += K) {
+          const Vector<T, K> sum = load<T, K>(sums + k);
+          store<T, K>(out + k, add ? load<T, K>(out + k) + sum : sum);
+        }
+        for (int64_t k = whole; k < count; ++k) out[k] = add ? out[k] + sums[k] : sums[k];
       } else {
         const int32_t* columns = p.column_of + room.next[r] - count;
-        for (int64_t c = left; c < right; ++c) row[c] = 0;
-        for (int64_t k = 0; k < count; ++k) row[columns[k]] = sums[k];
+        for (int64_t c = left; c < right && !add; ++c) row[c] = 0;
+        for (int64_t k = 0; k < count; ++k) row[columns[k]] += sums[k];
       }
       sums += (count + K - 1) / K * K;
     }
@@ -217,13 +220,14 @@ struct Panel {
 }  // namespace
 
 template <class T>
-void WeightGradient<T>::compute(const LaneTiles& tiling, const T* g_tiles, const T* x_tiles, Range rows) const {
+void WeightGradient<T>::compute(const LaneTiles& tiling, Range tiles, const T* g_tiles, const T* x_tiles, Range rows,
+                                bool add) const {
   const PatternView& p = weight->pattern;
   const double entries = double(p.rows) * double(p.columns);
   const double density = dense || entries == 0 ? 1.0 : double(p.non_zeros) / entries;
   const int64_t at_once = kSlabsAtOnce * kSlabLanes<T> * int64_t(sizeof(T));
   const int64_t wide = sampled_panel_columns(p.columns, at_once, density);
-  const int64_t high = sampled_block_rows(tiling.tiles * tiling.lanes * int64_t(sizeof(T)));
+  const int64_t high = sampled_block_rows((tiles.end - tiles.begin) * tiling.lanes * int64_t(sizeof(T)));
   for (int64_t first = rows.begin; first < rows.end; first += high) {
     const int64_t count = rows.end - first < high ? rows.end - first : high;
     for (int64_t r = 0; r < count; ++r) room.next[r] = p.row_offsets[first + r];
@@ -231,11 +235,12 @@ void WeightGradient<T>::compute(const LaneTiles& tiling, const T* g_tiles, const
       const Panel<T> panel{*this, first, left, left + wide < p.columns ? left + wide : p.columns};
       for (int64_t begin = 0, end = count; begin < count; begin = end, end = count) {
         const Fours<T> fours = panel.list(begin, end);
-        for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
-          walk_tile(fours, tiling.lanes_in(tile), g_tiles + tile * p.rows * tiling.lanes, p.rows, first,
-                    x_tiles + tile * p.columns * tiling.lanes, p.columns, left);
+        for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+          const int64_t before = (tile - tiles.begin) * tiling.lanes;
+          walk_tile(fours, tiling.lanes_in(tile), g_tiles + before * p.rows, p.rows, first,
+                    x_tiles + before * p.columns, p.columns, left);
         }
-        panel.write(begin, end);
+        panel.write(begin, end, add);
       }
     }
   }

@@ -23,8 +23,9 @@ struct WeightGradient {
   bool dense;  // at every entry instead of the pattern's
   SampleRoom<T> room;
 
-  // The given rows, from all tiles: of g with R channels, of x with C.
-  void compute(const LaneTiles& tiling, const T* g_tiles, const T* x_tiles, Range rows) const;
+  // What some tiles give the given rows, or add to them: of g with R channels, of x with C, the first of them at
+  // `g_tiles` and `x_tiles`.
+  void compute(const LaneTiles& tiling, Range tiles, const T* g_tiles, const T* x_tiles, Range rows, bool add) const;
 };
 
 // The gradient of a bias: the sum over all lanes of each row in `range`, of one tile of `rows` channels. Adds to `out`.

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "common/parallel.h"
+
 namespace lsh {
 
 // Rounded up to whole cache lines of float32, which are whole vectors at every SIMD level.
@@ -20,6 +22,7 @@ struct LaneTiles {
   int64_t lanes;  // of a full tile, padded; every tile has room for as many
   int64_t tiles;
 
+  Range all() const { return {0, tiles}; }
   int64_t first_step(int64_t tile) const { return tile * steps_per_tile; }
   int64_t steps_in(int64_t tile) const {
     const int64_t left = steps - first_step(tile);

@@ -22,7 +22,7 @@ void forward(const LinearForward<T>& pass, const Worker& worker) {
   pack_rows(pass.weight, pass.panels, chunks);
   prepare_tiles(pass.tiling, p.columns, pass.input, pass.input_tiles, worker);
   wait_for_team(worker);
-  multiply_tiles(pass.panels, chunks, pass.tiling, pass.input_tiles, pass.bias, pass.output);
+  multiply_tiles(pass.panels, chunks, pass.tiling, pass.tiling.all(), pass.input_tiles, pass.bias, pass.output);
 }
 
 template <class T>
@@ -44,13 +44,14 @@ void backward(const LinearBackward<T>& pass, const Worker& worker) {
   wait_for_team(worker);
 
   const WeightGradient<T> gradient{&pass.weight, pass.grad_weight, pass.dense_gradient, pass.rooms.of(worker.index)};
-  gradient.compute(tiling, pass.output_tiles, pass.input_tiles, rows);
+  gradient.compute(tiling, tiling.all(), pass.output_tiles, pass.input_tiles, rows, false);
   for (int64_t row = rows.begin; pass.grad_bias && row < rows.end; ++row) pass.grad_bias[row] = 0;
   for (int64_t tile = 0; pass.grad_bias && tile < tiling.tiles; ++tile) {
     const T* g = pass.output_tiles + tile * p.rows * tiling.lanes;
     add_row_sums(g, p.rows, tiling.lanes_in(tile), pass.grad_bias, rows);
   }
-  if (pass.grad_input) multiply_tiles<T>(pass.panels, chunks, tiling, pass.output_tiles, nullptr, pass.grad_input);
+  if (pass.grad_input)
+    multiply_tiles<T>(pass.panels, chunks, tiling, tiling.all(), pass.output_tiles, nullptr, pass.grad_input);
 }
 
 }  // namespace

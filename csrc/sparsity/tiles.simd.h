@@ -6,14 +6,15 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
-// Rows of the product of the matrix's chunks with all tiles, written to columns of a row-major (N, plan.units) matrix.
+// Rows of the product of the matrix's chunks with some tiles, the first of which stands at `tiles`, written to columns
+// of a row-major (N, plan.units) matrix, to the rows that are those tiles' lanes.
 template <class T>
-static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const LaneTiles& tiling, const T* tiles,
-                           const T* bias, T* out) {
+static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const LaneTiles& tiling, Range which,
+                           const T* tiles, const T* bias, T* out) {
   const PanelPlan& plan = matrix.plan;
   ChunkSums<T> sums;
-  for (int64_t tile = 0; tile < tiling.tiles; ++tile) {
-    const T* x = tiles + tile * plan.columns * tiling.lanes;
+  for (int64_t tile = which.begin; tile < which.end; ++tile) {
+    const T* x = tiles + (tile - which.begin) * plan.columns * tiling.lanes;
     const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile), cached = cached_lanes<T>(plan.columns);
     for (int64_t begin = 0; begin < lanes; begin += cached) {
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {

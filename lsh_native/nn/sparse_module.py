@@ -60,6 +60,7 @@ class SparseModule(nn.Module):
         super().__init__()
         self._gradient = "masked"
         self._masked: set[str] = set()  # the weights that are not fully connected
+        self._own_masks: set[str] = set()  # the weights whose mask no one else reads
         self._live: dict[str, int] = {}  # connections of weights that were given a mask
         self._density = 1.0  # as of the last change of masks
 
@@ -142,6 +143,18 @@ class SparseModule(nn.Module):
             self._set_mask(name, mask.detach())
         self._pack(masks)
 
+    def share_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """As `set_masks`, for one who never writes to these masks: on the CPU they are kept."""
+        for name, mask in masks.items():
+            self._check_mask(name, mask)
+        for name, mask in masks.items():
+            if mask.device == self._weight(name).device == torch.device("cpu"):
+                setattr(self, f"{name}_mask", mask)
+                self._own_masks.discard(name)
+            else:
+                self._set_mask(name, mask.detach())
+        self._pack(masks)
+
     def _check_mask(self, name: str, mask: Tensor) -> None:
         if name not in self.maskable:
             raise KeyError(f"masks must be named {', '.join(self.maskable)}, got {name!r}")
@@ -155,10 +168,12 @@ class SparseModule(nn.Module):
             )
 
     def _set_mask(self, name: str, mask: Tensor) -> None:
+        """Copies a mask, to where the last one stands unless others read that too."""
         device = self._weight(name).device
         kept = self._mask(name)
-        if kept is None or kept.device != device:
+        if kept is None or kept.device != device or name not in self._own_masks:
             setattr(self, f"{name}_mask", mask.to(device, copy=True))
+            self._own_masks.add(name)
         else:
             kept.copy_(mask)
 
@@ -295,8 +310,9 @@ class SparseModule(nn.Module):
             self._check_mask(name, mask)
         for name, mask in given.items():
             state_dict[f"{prefix}{name}_mask"] = mask
-            if self._mask(name) is None:
+            if self._mask(name) is None or name not in self._own_masks:  # torch writes to it
                 empty = torch.empty_like(mask, device=self._weight(name).device)
                 setattr(self, f"{name}_mask", empty)
+                self._own_masks.add(name)
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
         self._pack([name for name in self.maskable if self._mask(name) is not None])

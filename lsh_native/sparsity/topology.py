@@ -68,7 +68,11 @@ class Method(Protocol):
 
 @runtime_checkable
 class MaskedModule(Protocol):
-    """A module that executes its own masks."""
+    """A module that executes its own masks.
+
+    One that has a method `share_masks` too is given the topology's own tensors by it, which nobody
+    writes to; `set_masks` has to copy them.
+    """
 
     def masks(self) -> Masks:
         """Bool mask of each weight that can be masked, by parameter name."""
@@ -346,7 +350,8 @@ class Topology:
         check_masks(masks, self._sizes())
         self._masks = self._on_devices(masks)
         for module, names in self._masked_modules:
-            module.set_masks({local: self._masks[name] for local, name in names.items()})
+            take = getattr(module, "share_masks", module.set_masks)
+            take({local: self._masks[name] for local, name in names.items()})
 
     @torch.no_grad()
     def _write(self, weights: Weights) -> None:

@@ -35,7 +35,7 @@ def save_checkpoint(
 
     Args:
         path: Where the checkpoint goes; its folder must exist.
-        tensors: What to store, by name. No two may share memory.
+        tensors: What to store, by name. Of those that share memory each is written.
         metadata: Anything JSON can hold except NaN and infinities. Floats come back bit for bit.
 
     Raises:
@@ -43,7 +43,7 @@ def save_checkpoint(
         ValueError: The metadata holds NaN or an infinity.
         TypeError: The metadata holds something that JSON cannot.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = _plain(tensors)
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     record = {
         "format": FORMAT,
@@ -110,8 +110,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -
     Raises:
         OSError: The file could not be written; an older one is kept.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(Path(path), safetensors.torch.save(plain))
+    replace_file(Path(path), safetensors.torch.save(_plain(tensors)))
 
 
 def differences(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -149,6 +148,18 @@ def _read_record(path: Path, data: bytes) -> dict[str, Any]:
             f"this version reads formats up to {FORMAT}",
         )
     return dict(record)
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors in main memory, no two of which share any: safetensors takes no others."""
+    plain: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        moved = tensor.detach().cpu().contiguous()
+        place = moved.untyped_storage().data_ptr()
+        plain[name] = moved.clone() if place in taken else moved
+        taken.add(place)
+    return plain
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: str) -> str:

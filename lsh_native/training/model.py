@@ -129,7 +129,7 @@ def _require_shapes(state: Mapping[str, Tensor], recipe: Recipe, outcomes: int) 
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a model without second names of the same tensor; not copied."""
+    """The state dict of a model without second names of the same parameter; not copied."""
     names = _first_names(model)
     return {name: tensor for name, tensor in model.state_dict().items() if names[name] == name}
 
@@ -160,9 +160,12 @@ def load_model_state_(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _first_names(model: nn.Module) -> dict[str, str]:
-    """For each name in the state dict the first name under which the same tensor stands."""
+    """For each name in the state dict the first name under which the same parameter stands.
+
+    Masks keep each name of theirs: whether two are one tensor changes with time.
+    """
     first: dict[int, str] = {}
     return {
-        name: first.setdefault(id(tensor), name)
+        name: first.setdefault(id(tensor), name) if isinstance(tensor, nn.Parameter) else name
         for name, tensor in model.state_dict(keep_vars=True).items()
     }

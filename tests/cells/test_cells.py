@@ -83,6 +83,21 @@ def test_values_and_gradients(
         assert_near(found[name], expected[name], tolerance(dtype), name)
 
 
+@pytest.mark.parametrize(
+    ("cell", "depth", "packed"), [(GRU, 1, False), (PROJECTED_LSTM, 1, True), (RHN, 2, True)]
+)
+def test_gradients_of_more_steps_than_are_kept_at_once(
+    cell: Cell, depth: int, packed: bool, tolerance: Tolerance
+) -> None:
+    """128 MiB of gates and states are kept: here there are 138 to 207."""
+    layer = layer_of(cell, depth, (276, 62, 5, 256), BENDS, packed=packed)
+    found, expected = gradients(layer), defined_gradients(layer)
+    for name in expected:
+        if name.startswith("weight_"):
+            expected[name] = layer.as_stored(expected[name], name.removeprefix("weight_"))
+        assert_near(found[name], expected[name], tolerance(torch.float64), name)
+
+
 @depths
 @bends
 def test_tangents(

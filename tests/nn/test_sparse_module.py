@@ -274,6 +274,23 @@ def test_the_mask_given_is_copied(kind: Kind) -> None:
 
 
 @every_kind
+def test_a_shared_mask_is_kept_and_never_written_to(kind: Kind) -> None:
+    layer = kind.draw()
+    masks = {name: torch.rand(m.shape) < 0.5 for name, m in layer.masks().items()}
+    before = {name: mask.clone() for name, mask in masks.items()}
+    layer.share_masks(masks)
+    assert all(getattr(layer, f"{name}_mask") is mask for name, mask in masks.items())
+    expected = call(layer, kind.input())
+    others = {name: ~mask for name, mask in masks.items()}
+    layer.set_masks(others)
+    layer.share_masks(masks)
+    layer.load_state_dict(layer.state_dict() | {f"{n}_mask": m for n, m in others.items()})
+    assert all(torch.equal(mask, before[name]) for name, mask in masks.items())
+    layer.share_masks(masks)
+    assert torch.equal(call(layer, kind.input()), expected)
+
+
+@every_kind
 def test_masks_taken_earlier_bring_the_earlier_state_back(kind: Kind) -> None:
     layer = kind.draw(0.5)
     expected, before = call(layer, kind.input()), layer.masks()
