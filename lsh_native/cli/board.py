@@ -2,49 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lsh_native.search.events import EpochDone, Event, SpectrumDone
+from lsh_native.search.events import EpochDone, Event, SpectrumDone, StudyStarted
+from lsh_native.search.store import Store
 from lsh_native.search.trial import Trial
-from lsh_native.training import perplexity, scalar_writer
+from lsh_native.training import perplexity, summary_writer
 
 __all__ = ["Board"]
 
+_DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What is written of one trial."""
+
+    writer: Any
+    epochs: int = 0
+    distances: set[int] = field(default_factory=set)
+
 
 class Board:
-    """Hears of a study and writes its numbers over epochs.
+    """Hears of a study and writes its numbers over epochs, as the store has them.
+
+    A study that goes on is written anew, in the place of what was there: a kill may have come
+    between the store and the board.
 
     Args:
         folder: for TensorBoard; a folder a trial is made in it.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[int, Callable[[str, float, int], Any]] = {}
+        self._open = summary_writer()
+        self._runs: dict[int, _Run] = {}
 
-    def on_event(self, event: Event) -> None:
-        """Writes what an event measured.
-
-        Raises:
-            ValueError: TensorBoard is not installed.
-        """
+    def on_event(self, store: Store, event: Event) -> None:
+        """Writes what is stored by now of the trials that an event is about."""
         match event:
-            case EpochDone(trial=trial, record=record):
-                write = self._run(trial)
-                write("training perplexity", perplexity(record.train_loss), record.epoch)
-                write("validation perplexity", perplexity(record.valid_loss), record.epoch)
-                write("density", record.density, record.epoch)
-                for name in ("non_zeros", "token_milliseconds", "survival", "explored"):
-                    if name in record.details:
-                        write(name.replace("_", " "), record.details[name], record.epoch)
-            case SpectrumDone(trial=trial, record=spectrum):
-                if spectrum.distance is not None:
-                    self._run(trial)("distance", spectrum.distance, spectrum.epoch)
+            case StudyStarted(resumed=True):
+                for trial in (*store.trials(), *store.repeats()):
+                    if trial.epochs:
+                        self._write(store, trial)
+            case EpochDone(trial=trial) | SpectrumDone(trial=trial):
+                self._write(store, trial)
 
-    def _run(self, trial: Trial) -> Callable[[str, float, int], Any]:
+    def _write(self, store: Store, trial: Trial) -> None:
+        run = self._run(trial)
+        for record in store.epochs(trial.number)[run.epochs :]:
+            values = {
+                "training perplexity": perplexity(record.train_loss),
+                "validation perplexity": perplexity(record.valid_loss),
+                "density": record.density,
+                **{n.replace("_", " "): record.details[n] for n in _DETAILS if n in record.details},
+            }
+            for name, value in values.items():
+                run.writer.add_scalar(name, value, record.epoch)
+            run.epochs = record.epoch
+        for epoch, distance in store.distances(trial.number).items():
+            if epoch not in run.distances:
+                run.writer.add_scalar("distance", distance, epoch)
+                run.distances.add(epoch)
+        run.writer.flush()
+
+    def _run(self, trial: Trial) -> _Run:
         if trial.number not in self._runs:
             name = f"{trial.kind}-{trial.number:04d}"
-            self._runs[trial.number] = scalar_writer(self._folder / name)
+            # Whatever an earlier writer left of these steps is no longer shown.
+            self._runs[trial.number] = _Run(writer=self._open(self._folder / name, purge_step=1))
         return self._runs[trial.number]

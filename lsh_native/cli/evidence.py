@@ -7,7 +7,7 @@ from pathlib import Path
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import STORE
 from lsh_native.cli.setup import RunningSettings
-from lsh_native.report.evidence import evidence_tables
+from lsh_native.report.evidence import evidence_text
 from lsh_native.search.evidence import read_evidence
 from lsh_native.search.store import Store
 
@@ -29,11 +29,6 @@ def evidence(
     """
     if candidates:
         resume(study, evidence=candidates, running=running)
-    with Store(study / STORE, read_only=True) as store:
-        found = read_evidence(store)
-    if found is None:
-        print("Nothing can be said about any score: fewer than three ends are known.")
         return
-    for table in evidence_tables(found):
-        print(f"\n{table.text()}")
-    print(f"\n{found.verdict}")
+    with Store(study / STORE, read_only=True) as store:
+        print(evidence_text(read_evidence(store)))

@@ -13,6 +13,7 @@ from lsh_native.training import dense_state, load_model, model_state, write_onnx
 
 __all__ = ["export"]
 
+_OF_STUDIES = ("csv", "jsonl", "optuna")
 _OF_MODELS = ("dense", "csr", "onnx")
 
 
@@ -35,6 +36,8 @@ def export(
         what: of a study, a row for each trial, or for each epoch of each trial.
     """
     if form in _OF_MODELS:
+        if source.is_dir():
+            raise ValueError(f"a study is exported as {', '.join(_OF_STUDIES)}, got {form}")
         model = load_model(source).model
         if form == "onnx":
             write_onnx(output, model)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -66,8 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, function in SUBCOMMANDS.items():
         sub = make_parser(function)
         commands.add_subcommand(name, sub, help=sub.description)
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
     try:
-        parsed = parser.parse_args(_with_recipe(sys.argv[1:] if arguments is None else arguments))
+        parsed = parser.parse_args(_with_files(_with_recipe(given)))
         name = parsed.subcommand
         options = parser.instantiate(parsed)[name]
         settings = {key: value for key, value in vars(options).items() if key != "config"}
@@ -91,11 +98,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_recipe(arguments: Sequence[str]) -> list[str]:
     """`train recipe.toml …` as `train --config recipe.toml …`, which parsers know only so."""
-    command, *rest = arguments or [""]
+    command, *rest = arguments
     function = SUBCOMMANDS.get(command)
     if function is None or not takes_recipe(function) or not rest or rest[0].startswith("-"):
         return list(arguments)
     return [command, "--config", *rest]
+
+
+def _with_files(arguments: list[str]) -> list[str]:
+    """The same arguments, unless a file of options is not there: its name would be read as TOML."""
+    for option, following in pairwise([*arguments, "."]):
+        name, _, value = option.partition("=")
+        path = value or following
+        if name == "--config" and not Path(path).exists():
+            raise ValueError(f"config must be a TOML file, got nothing there: {path}")
+    return arguments
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
@@ -106,10 +123,29 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 def _fail(error: BaseException, status: int) -> int:
     if os.environ.get("LSH_TRACEBACK"):
         traceback.print_exception(error)
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _of_option(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
     print(f"lsh-native: error: {text}", file=sys.stderr)
     return status
 
+
+def _of_option(text: str) -> str:
+    """What jsonargparse says of an option's value in the words of our own errors; else the text."""
+    key = re.match(r'Parser key "([^"]+)": ', text)
+    value = re.search(r"(?:Got value|Given value): (.*)$", text)
+    wanted = re.findall(r"Expected a (?:typing\.Literal\[([^\]]*)\]|<class '(\w+)'>)", text)
+    kinds = [
+        f"one of {names.replace(chr(39), '')}" if names else _KINDS.get(kind, "")
+        for names, kind in wanted
+        if kind != "NoneType"
+    ]
+    if not key or not value or len(kinds) != 1 or not kinds[0]:
+        return text
+    return f"{key[1]} must be {kinds[0]}, got {value[1]}"
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list"}
 
 if __name__ == "__main__":
     sys.exit(main())

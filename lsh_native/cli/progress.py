@@ -17,6 +17,7 @@ from lsh_native.search.events import (
     PoolExhausted,
     ScoreFailed,
     SpectrumDone,
+    StudyInterrupted,
     StudyPaused,
     StudyStarted,
     TrialCompleted,
@@ -47,6 +48,8 @@ class _Row:
 
     def going(self) -> str:
         """How far a running trial is, and the seconds until its next rung."""
+        if self.epoch >= self.until:
+            return "spectrum"
         left = max(0.0, (self.until - self.epoch - self.share) * self.seconds)
         seconds = f", {left:.0f} s to epoch {self.until}" if self.seconds else ""
         return f"{100 * self.share:.0f} % of epoch {self.epoch + 1}{seconds}"
@@ -102,11 +105,13 @@ class Progress:
             case TrialStepped():
                 self._step(event.number, event.epoch, event.step / max(event.steps, 1))
             case TrialRetried(trial=trial):
-                self._log(f"trial {trial.number} is begun anew: {trial.reason}")
+                self._tell(f"{_name(trial)} is begun anew: {trial.reason}")
             case ScoreFailed(name=name, epoch=epoch, reason=reason):
-                self._log(f"{name} says nothing after epoch {epoch}: {reason}")
+                self._tell(f"{name} says nothing after epoch {epoch}: {reason}")
             case StudyPaused(reason=reason):
                 self.say(f"The study pauses: {reason}. `lsh-native resume` goes on with it.")
+            case StudyInterrupted():
+                self.say("Interrupted: epochs in flight end first; Ctrl-C once more ends at once.")
             case StudyStarted(resumed=resumed, total=total):
                 self._total = total
                 if resumed:
@@ -118,7 +123,7 @@ class Progress:
                 self._row(trial).state = "running"
                 self._row(trial).until = until
                 if trial.number == 0 and trial.epochs == 0:
-                    self._log(f"trial 0: dense reference, {until} epochs")
+                    self._log(f"trial 0: dense reference, {self._total} epochs")
             case EpochDone(trial=trial, record=record):
                 row = self._row(trial)
                 row.epoch, row.share, row.seconds = record.epoch, 0.0, record.seconds
@@ -131,15 +136,18 @@ class Progress:
                     f"{row.perplexity}, density {record.density:.3f}, {record.seconds:.1f} s"
                 )
             case SpectrumDone(trial=trial, record=spectrum):
+                row = self._row(trial)
+                if row.state == State.RUNNING and row.epoch >= row.until:
+                    row.state = str(State.WAITING)
                 if spectrum.distance is not None:
-                    self._row(trial).distance = f"{spectrum.distance:.3f}"
+                    row.distance = f"{spectrum.distance:.3f}"
                     self._log(
-                        f"trial {trial.number} epoch {spectrum.epoch}: distance of spectrum to "
+                        f"{_name(trial)} epoch {spectrum.epoch}: distance of spectrum to "
                         f"dense {spectrum.distance:.3f}"
                     )
             case TrialLost(trial=trial):
                 self._row(trial).state = str(trial.state)
-                self._log(f"trial {trial.number}: {trial.state}: {trial.reason}")
+                self._tell(f"{_name(trial)}: {trial.state}: {trial.reason}")
             case Eliminated(rung=rung, kept=kept, stopped=stopped):
                 for number in stopped:
                     if number in self._rows:
@@ -149,12 +157,18 @@ class Progress:
                 )
             case TrialCompleted(trial=trial):
                 self._row(trial).state = str(State.COMPLETE)
-                self._log(f"trial {trial.number}: complete")
+                self._log(f"{_name(trial)}: complete")
             case PoolExhausted(asked=asked, found=found):
-                self._log(f"the space holds {found} candidates, fewer than the {asked} asked for")
+                self._tell(f"the space holds {found} candidates, fewer than the {asked} asked for")
 
     def _row(self, trial: Trial) -> _Row:
         return self._rows.setdefault(trial.number, _Row(trial))
+
+    def _tell(self, line: str) -> None:
+        """Logs what the table does not show."""
+        if self._live is not None:
+            self.say(line)
+        self._log(line)
 
     def _log(self, line: str) -> None:
         if self._live is None:
@@ -171,7 +185,7 @@ class Progress:
         table = Table(caption=caption, caption_justify="left", box=None)
         for name in ("trial", "epoch", "perplexity", "distance"):
             table.add_column(name, justify="right")
-        table.add_column("state")
+        table.add_column("state", no_wrap=True)
         table.add_column("pruning", no_wrap=True)
         for number, row in sorted(self._rows.items()):
             candidate = row.trial.candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from lsh_native.cli.setup import (
     make_sampler,
     runner_settings,
 )
+from lsh_native.report.evidence import evidence_text
 from lsh_native.report.finish import finish_study
 from lsh_native.search.coordinator import Limits
 from lsh_native.search.events import Event
@@ -66,7 +68,7 @@ def search(
     text: DataSettings = DataSettings(),  # noqa: B008
     running: RunningSettings = RunningSettings(),  # noqa: B008
 ) -> None:
-    """Finds a sparse LSTM language model for a text by Lyapunov-spectrum-based hyperpruning.
+    """Finds a sparse recurrent language model for a text by Lyapunov-spectrum-based hyperpruning.
 
     Args:
         data: folder with train, valid and test text; without it a text of known entropy is made.
@@ -110,6 +112,7 @@ def search(
     score = score or ("lyapunov" if preset else "rank_mean")
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    shown = None if board is None else Board(board)
     settings = runner_settings(
         data=data,
         text=text,
@@ -158,8 +161,8 @@ def search(
         keep_options(options, output / CONFIGURATION, without=("output", "evidence"))
         progress.say(_introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study))
         heard: list[Callable[[Event], None]] = [progress.on_event]
-        if board is not None:
-            heard.append(Board(board).on_event)
+        if shown is not None:
+            heard.append(partial(shown.on_event, store))
 
         def on_event(event: Event) -> None:
             for hear in heard:
@@ -171,10 +174,14 @@ def search(
             return
         if evidence:
             progress.say(f"Training {evidence} stopped candidates to the end, for evidence.")
-            study.gather_evidence(evidence, on_event, limits=limits, retries=running.retries)
+            found = study.gather_evidence(
+                evidence, on_event, limits=limits, retries=running.retries
+            )
         progress.say("Measuring the dense network and the one found.")
         finished = finish_study(store, runner, output)
     print(finished.text())
+    if evidence:
+        print(f"\n{evidence_text(found)}")
 
 
 def _introduction(name: str, tokens: int, types: int, study: Study) -> str:

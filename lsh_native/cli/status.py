@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich.live import Live
@@ -31,7 +32,7 @@ def status(study: Path, watch: bool = False, every: float = 2.0) -> None:
     if not watch:
         print(_page(study)[0])
         return
-    with Live(auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(auto_refresh=False) as live:
         finished = False
         while not finished:
             text, finished = _page(study)

@@ -56,6 +56,14 @@ def evidence_tables(evidence: Evidence) -> Iterator[Table]:
         )
 
 
+def evidence_text(evidence: Evidence | None) -> str:
+    """Return the tables and the verdict, or in one sentence why there are none."""
+    if evidence is None:
+        return "Nothing can be said about any score: fewer than three ends are known."
+    tables = [table.text() for table in evidence_tables(evidence)]
+    return "\n\n".join([*tables, evidence.verdict])
+
+
 NOTES = (
     "Rank correlations are with the final validation perplexity, with 95 % bootstrap intervals "
     "over candidates; +1 is a perfect score, 0 is chance.",

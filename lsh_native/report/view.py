@@ -191,8 +191,8 @@ class StudyView:
         ended = sum(s.trial.state.ended for s in trials)
         if self.finished:
             found = len(self.finishers)
-            word = "candidate was" if found == 1 else "candidates were"
-            return f"{found} of {len(trials)} {word} trained to the end."
+            were = "was" if found == 1 else "were"
+            return f"{found} of {len(trials)} candidates {were} trained to the end."
         if ended == len(trials) >= self.asked:
             return f"The study has no result: none of its {len(trials)} candidates reached the end."
         return (

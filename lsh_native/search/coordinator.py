@@ -153,9 +153,14 @@ class Coordinator:
         self.emit(TrialLost(trial=self.store.trial(number)))
 
     def finish(self) -> None:
-        """Let every job end with its epoch in flight, and ask for no more."""
+        """Let every job end with its epoch in flight, and ask for no more; then no trial runs."""
         self._waiting.clear()
-        self._executor.finish(self._take)
+        try:
+            self._executor.finish(self._take)
+        finally:
+            for trial in (*self.store.trials(), *self.store.repeats()):
+                if trial.state is State.RUNNING:
+                    self.store.set_state(trial.number, State.WAITING)
 
     def _pending(self, number: int) -> bool:
         return number in self._busy or any(job.trial.number == number for *_, job in self._waiting)
@@ -277,6 +282,11 @@ class Coordinator:
                 self.lose(number, fault)
             else:
                 self.store.set_distance(number, epoch, distance)
+                self.emit(
+                    SpectrumDone(
+                        trial=self.store.trial(number), record=self.store.spectrum(number, epoch)
+                    )
+                )
 
     def _measure(self, record: SpectrumRecord) -> float:
         distance = float(self._distance(record, self.store.spectrum(REFERENCE, record.epoch)))

@@ -50,7 +50,7 @@ class EpochDone:
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumDone:
-    """A spectrum is recorded."""
+    """A spectrum is recorded; told again once its distance is known, if that had to wait."""
 
     trial: Trial
     record: SpectrumRecord
@@ -98,6 +98,11 @@ class StudyPaused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyInterrupted:
+    """Ctrl-C was pressed: epochs in flight end, then the study does."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Eliminated:
     """A rung is closed; numbers of trials, best first."""
 
@@ -125,6 +130,7 @@ Event = (
     | TrialRetried
     | ScoreFailed
     | StudyPaused
+    | StudyInterrupted
     | Eliminated
     | TrialCompleted
 )

@@ -103,11 +103,16 @@ def write_optuna(store: Store, path: Path, name: str = "lsh") -> Path:
     distance and non-zeros user attributes. Needs Optuna.
 
     Raises:
-        optuna.exceptions.DuplicatedStudyError: If the storage holds a study of that name.
+        ValueError: If Optuna is not installed, or the storage holds a study of that name.
     """
-    import optuna
-
-    study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name)
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError(f"Optuna must be installed, pip install optuna: {error}") from None
+    try:
+        study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise ValueError(f"{path} must hold no study {name}, got one: name another file") from None
     study.set_user_attr("source", str(store.path))
     trials = [trial for trial in store.trials() if trial.candidate is not None]
     spread = _distributions([trial.candidate for trial in trials if trial.candidate])

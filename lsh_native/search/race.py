@@ -11,8 +11,8 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from functools import cached_property, partial
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class Race:
         self._proposed: dict[int, Candidate] = {}
         self._candidates: dict[Candidate, int] = {}
         self._seen: dict[int, int] = {}
-        self._measurements: dict[tuple[int, int], Measurement] = {}
+        self._measurements: dict[int, dict[int, Measurement]] = {}  # by epoch and number
         self._closed: dict[int, list[int]] = {}
         for rung in self._store.rungs():
             self._closed.setdefault(rung.round, []).extend([rung.trial] if rung.kept else [])
@@ -238,7 +238,7 @@ class Race:
         """
         numbers = list(numbers)
         while True:
-            pool = self._pool(numbers, epoch)
+            pool = self._pool(self.alive(numbers), epoch)
             scores = self._scores(self.rules.score, pool)
             unranked = {n: value for n, value in scores.items() if not math.isfinite(value)}
             for number, value in unranked.items():
@@ -246,10 +246,13 @@ class Race:
                 self._coordinator.lose(number, Diverged(reason))
             if not unranked:
                 break
-        excess = {
-            m.number: max((c.excess(m) for c in self.rules.constraints), default=0.0) for m in pool
-        }
-        return sorted(scores, key=lambda number: (excess[number], scores[number], number))
+        ranked, excess = np.array(list(scores), dtype=np.int64), np.zeros(len(scores))
+        if self.rules.constraints:
+            above = {m.number: max(c.excess(m) for c in self.rules.constraints) for m in pool}
+            excess = np.array([above[number] for number in scores])
+        order = np.lexsort((ranked, np.array(list(scores.values())), excess))  # the last decides
+        best: list[int] = ranked[order].tolist()
+        return best
 
     def close(self, rung: Rung, numbers: Iterable[int]) -> list[int]:
         """Stop all but the best of a rung; return who goes on, best first.
@@ -266,7 +269,7 @@ class Race:
         """Write an elimination down, with what every score said, unless it is closed already."""
         if rung.round in self._closed:
             return
-        pool = self._pool(ranking, rung.epoch)
+        pool = self._pool(self.alive(ranking), rung.epoch)
         scores = {}
         for name in self.rules.scores:
             try:
@@ -303,11 +306,9 @@ class Race:
 
     def alive(self, numbers: Iterable[int]) -> list[int]:
         """Return the trials that are not lost, nor any repeat of theirs."""
-        return [
-            number
-            for number in numbers
-            if not any(self._store.trial(m).state.lost for m in self._group(number))
-        ]
+        seeds = self.rules.seeds
+        lost = {repeat_of(member) for member in self._store.lost if member // REPEAT < seeds}
+        return [number for number in numbers if number not in lost]
 
     def _group(self, number: int) -> tuple[int, ...]:
         return tuple(number + REPEAT * repeat for repeat in range(self.rules.seeds))
@@ -327,29 +328,31 @@ class Race:
 
     def _pool(self, numbers: Iterable[int], epoch: int) -> Pool:
         """Return what scores may know of trials at an epoch, their repeats among them."""
-        members = [m for number in self.alive(numbers) for m in self._group(number)]
-        inside = set(members)
+        members = [n + REPEAT * repeat for n in numbers for repeat in range(self.rules.seeds)]
+
+        def others() -> Iterator[Measurement]:
+            inside = set(members)
+            for number, reached in self._seen.items():
+                if number not in inside:
+                    yield from self._measured([number], reached)
+
         return Pool(
-            measurements=tuple(
-                m for m in (self._measurement(number, epoch) for number in members) if m
-            ),
+            measurements=tuple(self._measured(members, epoch)),
             epoch=epoch,
             total=self.rules.total,
             dense=_Dense(self._coordinator, self.rules.total),
-            others=tuple(
-                m
-                for number, reached in self._seen.items()
-                if number not in inside and (m := self._measurement(number, reached)) is not None
-            ),
+            others=_Others(others),
         )
 
-    def _measurement(self, number: int, epoch: int) -> Measurement | None:
-        if (number, epoch) not in self._measurements:
-            measurement = self._store.measurement(number, epoch)
-            if measurement is None:
-                return None
-            self._measurements[number, epoch] = measurement
-        return self._measurements[number, epoch]
+    def _measured(self, numbers: Sequence[int], epoch: int) -> list[Measurement]:
+        """Return the measurements of trials at an epoch, without those that are not complete."""
+        known = self._measurements.setdefault(epoch, {})
+        for number in numbers:
+            if number not in known:
+                measurement = self._store.measurement(number, epoch)
+                if measurement is not None:
+                    known[number] = measurement
+        return [known[number] for number in numbers if number in known]
 
     def _scores(self, name: str, pool: Pool) -> dict[int, float]:
         """Return a number for each candidate: the mean over its repeats."""
@@ -359,6 +362,8 @@ class Race:
             values = evaluate(name, self.rules.scores[name], pool)
         except ValueError as error:
             raise ScoreFailedError(str(error)) from error
+        if self.rules.seeds == 1:  # nothing to average
+            return dict(zip((m.number for m in pool), values.tolist(), strict=True))
         by_trial: dict[int, list[float]] = {}
         for measurement, value in zip(pool, values, strict=True):
             by_trial.setdefault(repeat_of(measurement.number), []).append(float(value))
@@ -384,6 +389,27 @@ class _Dense(Mapping[int, SpectrumRecord]):
 
     def __len__(self) -> int:
         return len(self._coordinator.store.spectra(REFERENCE))
+
+
+class _Others(Sequence[Measurement]):
+    """Trials that a pool leaves out: walked over only if a score asks for them."""
+
+    def __init__(self, find: Callable[[], Iterable[Measurement]]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> tuple[Measurement, ...]:
+        return tuple(self._find())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Measurement, ...]: ...
+    def __getitem__(self, index: int | slice) -> Measurement | tuple[Measurement, ...]:
+        return self._found[index]
 
 
 def trial_seed(seed: int, number: int) -> int:

@@ -46,7 +46,7 @@ class Loss:
 
     def __call__(self, pool: Sequence[Measurement]) -> Values:
         """Return a loss a trial."""
-        return _each(pool, lambda m: fmean(e.valid_loss for e in m.epochs[-self.last :]))
+        return _each(pool, lambda m: fmean([e.valid_loss for e in m.epochs[-self.last :]]))
 
 
 @dataclass(frozen=True, kw_only=True)

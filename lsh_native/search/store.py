@@ -53,6 +53,7 @@ class Store:
         self._database = Database(self.path, read_only=read_only)
         # Nobody else writes, so what was read of a trial holds until it is written to.
         self._read: dict[int, Trial] | None = None if read_only else {}
+        self._lost: frozenset[int] | None = None  # likewise, until a trial is lost
 
     def close(self) -> None:
         """Release the file and the writer's lock; a closed store stays closed."""
@@ -265,6 +266,20 @@ class Store:
         """Return the trials that train another one again with another seed."""
         return self._trials("WHERE repeats IS NOT NULL ORDER BY number")
 
+    @property
+    def lost(self) -> frozenset[int]:
+        """Numbers of the trials that nothing can be learnt from, repeats among them."""
+        if self._lost is not None:
+            return self._lost
+        lost = [state for state in State if state.lost]
+        rows = self._database.query(
+            f"SELECT number FROM trial WHERE state IN ({', '.join('?' * len(lost))})", tuple(lost)
+        )
+        numbers = frozenset(number for (number,) in rows)
+        if self._read is not None:
+            self._lost = numbers
+        return numbers
+
     def epochs(self, number: int) -> tuple[EpochRecord, ...]:
         """Return the epochs of a trial, first to last."""
         rows = self._database.query(
@@ -402,6 +417,8 @@ class Store:
             raise CorruptStoreError(f"{self.path} is damaged: {error}") from error
 
     def _set_state(self, connection: Connection, number: int, state: State, reason: str) -> None:
+        if state.lost or (self._lost and number in self._lost):
+            self._lost = None
         now = _now()
         connection.execute(
             "UPDATE trial SET state = ?, reason = ?, started = coalesce(started, ?), ended = ? "

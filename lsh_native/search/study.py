@@ -12,7 +12,7 @@ from typing import Any
 
 from lsh_native.search.coordinator import Coordinator, LimitReached, Limits
 from lsh_native.search.errors import NothingFinishedError, StudyError
-from lsh_native.search.events import Event, StudyPaused, StudyStarted
+from lsh_native.search.events import Event, StudyInterrupted, StudyPaused, StudyStarted
 from lsh_native.search.evidence import Evidence, gather, read_evidence
 from lsh_native.search.executors.job import Executor
 from lsh_native.search.race import Constraint, Race, Rounds, Rules, trial_seed
@@ -194,6 +194,7 @@ class Study:
             coordinator.finish()
             on_event(StudyPaused(reason=str(limit)))
         except KeyboardInterrupt:
+            on_event(StudyInterrupted())
             coordinator.finish()
             raise
         finally:

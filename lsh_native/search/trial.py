@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, overload
@@ -31,7 +31,7 @@ class State(StrEnum):
     WAITING = "waiting"
     """Proposed, or done with a rung and not yet asked to go on."""
     RUNNING = "running"
-    """Training, or interrupted while it was."""
+    """Training, or cut short by a kill while it was."""
     COMPLETE = "complete"
     """Trained for the full schedule."""
     STOPPED = "stopped"
@@ -225,10 +225,13 @@ class Pool(Sequence[Measurement]):
     epoch: int
     total: int
     dense: Mapping[int, SpectrumRecord] = field(default_factory=dict)
-    others: tuple[Measurement, ...] = ()
+    others: Sequence[Measurement] = ()
 
     def __len__(self) -> int:
         return len(self.measurements)
+
+    def __iter__(self) -> Iterator[Measurement]:
+        return iter(self.measurements)
 
     @overload
     def __getitem__(self, index: int) -> Measurement: ...

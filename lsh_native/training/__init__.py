@@ -37,7 +37,7 @@ from lsh_native.training.tracking import (
     Scalars,
     StepResult,
     Tracker,
-    scalar_writer,
+    summary_writer,
     tensorboard,
 )
 from lsh_native.training.trainer import Trainer
@@ -77,7 +77,7 @@ __all__ = [
     "replace_file",
     "save_checkpoint",
     "save_model",
-    "scalar_writer",
+    "summary_writer",
     "tensorboard",
     "train",
     "write_onnx",

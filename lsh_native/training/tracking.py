@@ -22,7 +22,7 @@ __all__ = [
     "Scalars",
     "StepResult",
     "Tracker",
-    "scalar_writer",
+    "summary_writer",
     "tensorboard",
 ]
 
@@ -180,20 +180,19 @@ class Scalars:
         self._write("epoch/training_perplexity", perplexity(result.train_loss), self._total_steps)
 
 
-def scalar_writer(folder: str | os.PathLike[str]) -> Callable[[str, float, int], Any]:
-    """What writes a number by name, at a step, where TensorBoard shows it.
+def summary_writer() -> Callable[..., Any]:
+    """PyTorch's `SummaryWriter`, which writes to a folder what TensorBoard shows.
 
     Raises:
         ValueError: TensorBoard is not installed.
     """
     try:
-        writer = import_module("torch.utils.tensorboard").SummaryWriter(os.fspath(folder))
+        writer: Callable[..., Any] = import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
         raise ValueError(
             f"TensorBoard must be installed, pip install tensorboard: {error}"
         ) from None
-    write: Callable[[str, float, int], Any] = writer.add_scalar
-    return write
+    return writer
 
 
 def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
@@ -202,7 +201,7 @@ def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
     Raises:
         ValueError: TensorBoard is not installed.
     """
-    return Scalars(scalar_writer(folder))
+    return Scalars(summary_writer()(os.fspath(folder)).add_scalar)
 
 
 def _append(path: Path, line: str) -> None:

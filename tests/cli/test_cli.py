@@ -94,10 +94,18 @@ def test_report_and_spectrum_of_what_was_found(finished: Path, tmp_path: Path) -
     assert output.with_suffix(".svg").read_text().startswith("<?xml")
 
 
-def test_evidence_and_export(finished: Path, tmp_path: Path) -> None:
+def test_evidence_and_export(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(finished, tmp_path / "study")
     arguments = ["--candidates=1", "--running.executor=inline"]
     assert main(["evidence", str(tmp_path / "study"), *arguments]) == 0
+    told = capsys.readouterr().out
+    assert main(["evidence", str(tmp_path / "study")]) == 0
+    shown = capsys.readouterr().out
+    assert "at least 8 are needed" in shown
+    assert told.endswith(shown)
+    assert told.count("at least 8 are needed") == 1
     assert "Evidence" in (tmp_path / "study" / "report.html").read_text()
     for form in ("csv", "jsonl"):
         output = tmp_path / f"trials.{form}"
@@ -251,6 +259,59 @@ def test_bad_input_gets_one_line(
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("lsh-native: error:")
     assert sentence in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["search", "--rounds=best"], "rounds must be one of elimination, insertion, halving"),
+        (["search", "--candidates=few"], "candidates must be a whole number, got few"),
+        (["search", "--running.max_seconds=x"], "running.max_seconds must be a number, got x"),
+        (["search", "--spectrum.k=all"], "spectrum.k must be a whole number, got all"),
+        (["search", "--config", "/no/study.toml"], "config must be a TOML file, got nothing there"),
+        (["search", "--config=/no/study.toml"], "config must be a TOML file, got nothing there"),
+        (["train", "/no/recipe.toml"], "config must be a TOML file, got nothing there: /no/recipe"),
+        (["status", "/no"], "there must be a study at /no/study.db, got no such file"),
+        (["export", "/no", "trials.csv"], "there must be a study at /no/study.db"),
+        (["export", "STUDY", "/no/trials.csv"], "/no/trials.csv: No such file or directory"),
+        (["export", "STUDY", "x", "--form=dense"], "a study is exported as csv, jsonl, optuna"),
+        (["export", "STUDY", "x", "--what=all"], "what must be one of trials, epochs, got all"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(
+    arguments: list[str], sentence: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(finished) if word == "STUDY" else word for word in arguments]) != 0
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"lsh-native: error: {sentence}")
+
+
+def test_optuna_is_asked_for_by_name(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["export", str(finished), str(tmp_path / "x.db"), "--form=optuna"]) == 1
+    assert "Optuna must be installed" in capsys.readouterr().err
+
+
+def test_the_bare_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Finds a sparse recurrent language model" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ctrl_c_ends_the_watch(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(study: Path) -> tuple[str, bool]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsh_native.cli.status._page", interrupted)
+    assert main(["status", str(finished), "--watch=true"]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_bad_text_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

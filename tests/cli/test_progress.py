@@ -1,8 +1,19 @@
 """Progress: an event is a line, whatever its length and whatever is in it."""
 
+import numpy as np
+import pytest
+from rich.console import Console
+
 from lsh_native.cli.progress import Progress
-from lsh_native.search.events import TrialLost
-from lsh_native.search.trial import State, Trial
+from lsh_native.search.events import (
+    EpochDone,
+    PoolExhausted,
+    SpectrumDone,
+    StudyStarted,
+    TrialLost,
+    TrialStarted,
+)
+from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 
 
 def test_an_event_is_one_line_where_there_is_no_terminal(capsys):
@@ -15,3 +26,51 @@ def test_an_event_is_one_line_where_there_is_no_terminal(capsys):
     assert lost.endswith(f"trial 3: diverged: {reason}")
     assert said == "a [red]folder[/red]"
     assert not rest
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr("lsh_native.cli.progress.Console", lambda: Console(force_terminal=True))
+
+
+def started(progress, number, until):
+    trial = Trial(number=number, candidate=None, seed=0, state=State.RUNNING)
+    progress.on_event(TrialStarted(trial=trial, until=until))
+    return trial
+
+
+def test_the_reference_is_announced_with_all_its_epochs(capsys):
+    with Progress() as progress:
+        progress.on_event(StudyStarted(resumed=False, candidates=2, plan=(), total=9))
+        started(progress, 0, 1)
+    assert capsys.readouterr().out.rstrip().endswith("trial 0: dense reference, 9 epochs")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_is_told_what_the_table_does_not_show(capsys):
+    trial = Trial(number=3, candidate=None, seed=0, state=State.DIVERGED, reason="a loss is nan")
+    with Progress() as progress:
+        progress.on_event(TrialLost(trial=trial))
+        progress.on_event(PoolExhausted(asked=9, found=4))
+    out = capsys.readouterr().out
+    assert "trial 3: diverged: a loss is nan" in out
+    assert "the space holds 4 candidates, fewer than the 9 asked for" in out
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_trial_at_its_rung_waits(capsys):
+    record = EpochRecord(epoch=1, train_loss=2, valid_loss=2, density=1, tokens=10, seconds=1)
+    spectrum = SpectrumRecord(epoch=1, exponents=np.zeros(2), distance=0.5)
+    with Progress() as progress:
+        for number in (1, 2, 3):
+            trial = started(progress, number, 1 + (number == 3))
+            progress.on_event(EpochDone(trial=trial, record=record))
+        progress.on_event(
+            SpectrumDone(trial=Trial(number=1, candidate=None, seed=0), record=spectrum)
+        )
+        capsys.readouterr()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "dense" in line]
+    states = {row[0]: " ".join(row[3:]) for row in rows[-3:]}
+    assert "waiting" in states["1"]
+    assert "spectrum" in states["2"]
+    assert "0 % of epoch 2, 1 s to epoch 2" in states["3"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from synthetic_runner import SyntheticRunner, make_study
 
-from lsh_native.search.events import EpochDone, TrialRetried
+from lsh_native.search.events import EpochDone, StudyInterrupted, TrialRetried
 from lsh_native.search.executors.job import (
     Done,
     EpochMeasured,
@@ -159,7 +159,11 @@ def ctrl_c_interrupts():
 
 @pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_lets_epochs_end_and_the_study_goes_on_later(tmp_path, expected):
+    interrupted = []
+
     def interrupt(event):
+        if isinstance(event, StudyInterrupted):
+            interrupted.append(event)
         if isinstance(event, EpochDone) and event.trial.number == 1:
             threading.Timer(0.0, os.kill, [os.getpid(), signal.SIGINT]).start()
 
@@ -168,7 +172,8 @@ def test_ctrl_c_lets_epochs_end_and_the_study_goes_on_later(tmp_path, expected):
         with pytest.raises(KeyboardInterrupt):
             study.run(interrupt)
         states = {trial.state for trial in store.trials()}
-        assert State.FAILED not in states
+        assert not states & {State.FAILED, State.RUNNING}
+        assert len(interrupted) == 1
         make_study(store, SyntheticRunner(tmp_path)).run()
         assert table(store) == expected
 

@@ -228,6 +228,35 @@ def test_a_score_that_raises_is_named(store, tmp_path):
     assert {s.value for s in store.scores() if s.name == "other"} == {None}
 
 
+def test_a_ranking_looks_only_at_what_its_score_asks_for(store, tmp_path, monkeypatch):
+    asked = []
+    original = store.measurement
+    monkeypatch.setattr(store, "measurement", lambda *at: asked.append(at) or original(*at))
+    pools = {}
+
+    def aware(pool):
+        pools[pool.epoch] = ([m.number for m in pool], [m.number for m in pool.others])
+        return SCORES["loss"](pool)
+
+    rounds = Elimination(total=9, first=3)
+    runner = SyntheticRunner(tmp_path, nan=lambda trial, epoch: (trial.number, epoch) == (2, 4))
+    make_study(store, runner, rounds=rounds, candidates=8, score="loss").run()
+    ranked = {(r.trial, r.epoch) for r in store.rungs()}
+    assert sorted(asked) == sorted(ranked), "once each, and no one who is not ranked"
+    with Store(tmp_path / "again.db") as again:
+        (tmp_path / "again").mkdir()
+        runner = SyntheticRunner(tmp_path / "again", nan=runner.nan)
+        scores = {"aware": aware}
+        changes = {"rounds": rounds, "candidates": 8, "score": "aware", "scores": scores}
+        make_study(again, runner, **changes).run()
+        assert again.rungs() == store.rungs()
+    for inside, others in pools.values():
+        assert not set(inside) & set(others)
+    inside, others = pools[3]
+    assert sorted(inside + others) == list(range(1, 9))
+    assert set(pools[5][1]) == {r.trial for r in store.rungs() if r.epoch == 3 and not r.kept}
+
+
 @pytest.mark.parametrize("name", ["lyapunov_final", "surrogate", "extrapolation", "smooth_loss"])
 def test_other_scores_decide(store, tmp_path, name):
     study = make_study(store, SyntheticRunner(tmp_path), scores=SCORES, score="loss", candidates=8)

@@ -26,7 +26,14 @@ from lsh_native.search.errors import (
 from lsh_native.search.rounds import Rung
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
-from lsh_native.search.trial import EpochRecord, RungRecord, ScoreRecord, SpectrumRecord, State
+from lsh_native.search.trial import (
+    REPEAT,
+    EpochRecord,
+    RungRecord,
+    ScoreRecord,
+    SpectrumRecord,
+    State,
+)
 
 CANDIDATES = list(Space())
 
@@ -95,6 +102,23 @@ def test_states_note_when(store):
     assert ended.reason == "the training loss is nan after epoch 3"
     store.set_state(1, State.DIVERGED, "again")
     assert store.trial(1) == ended
+
+
+def test_the_lost_are_known_after_every_write(store, path):
+    store.add_trial(REPEAT + 1, CANDIDATES[1], 9, repeats=1)
+    assert store.lost == set()
+    store.set_state(2, State.DIVERGED)
+    store.set_state(REPEAT + 1, State.OUT_OF_MEMORY)
+    store.set_state(3, State.STOPPED)
+    with Store(path, read_only=True) as reader:
+        assert reader.lost == store.lost == {2, REPEAT + 1}
+        store.set_state(1, State.FAILED)
+        assert reader.lost == store.lost == {1, 2, REPEAT + 1}
+    store.set_state(2, State.WAITING)
+    assert store.lost == {1, REPEAT + 1}
+    with pytest.raises(StoreError):
+        store.close_rung(Rung(round=1, epoch=1, entering=2, kept=0), [3, 3], {}, "twice")
+    assert store.lost == {1, REPEAT + 1}
 
 
 def test_epochs_come_back_bit_for_bit(store, path):

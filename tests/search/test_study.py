@@ -28,6 +28,7 @@ from lsh_native.search.events import (
     TrialProposed,
     TrialStarted,
 )
+from lsh_native.search.executors.inline import Inline
 from lsh_native.search.result import read_result
 from lsh_native.search.rounds import Elimination
 from lsh_native.search.sampler import BayesianSampler, GridSampler, RandomSampler
@@ -35,7 +36,7 @@ from lsh_native.search.score import RECORDED, SCORES
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.study import trial_seed
-from lsh_native.search.trial import State, TrialFault
+from lsh_native.search.trial import REFERENCE, State, TrialFault
 
 SMALL = Space(initial=("uniform",), drop=("set",), redistribute=("none",))  # 6 candidates
 
@@ -326,6 +327,38 @@ def test_events_tell_what_is_stored(store, runner):
     study.run(check)
     assert [type(event) for event in events] == [StudyStarted]
     assert events[0].resumed
+
+
+def test_a_distance_that_waits_for_the_reference_is_told(store, runner):
+    class ReferenceLast(Inline):
+        """Two places; of two jobs the candidate's is done first."""
+
+        jobs = ()
+
+        @property
+        def free(self):
+            return 2 - len(self.jobs)
+
+        def submit(self, job):
+            self.jobs = (*self.jobs, job)
+
+        def work(self, send):
+            *rest, job = sorted(self.jobs, key=lambda job: job.trial.number)
+            self.jobs = tuple(rest)
+            super().submit(job)
+            super().work(send)
+
+    told = {}
+
+    def note(event):
+        if isinstance(event, SpectrumDone) and event.trial.number != REFERENCE:
+            told.setdefault((event.trial.number, event.record.epoch), []).append(
+                event.record.distance
+            )
+
+    make_study(store, runner, executor=ReferenceLast(runner), ahead=1).run(note)
+    assert told[1, 2] == [None, store.distances(1)[2]]
+    assert all(distances[-1] is not None for distances in told.values())
 
 
 # Wrong use.
