@@ -64,7 +64,7 @@ COMPRESSED = {0.9: Goal(must=25, aim=40)}
 SHORT = {(256, 1): FORWARD[256, 1], (256, 20): {0.9: Goal(must=1)}}
 
 
-class _Masked(nn.Module):
+class Masked(nn.Module):
     """Multiplies a weight by its mask, as people do it with `parametrize`."""
 
     def __init__(self, mask: Tensor) -> None:
@@ -72,6 +72,7 @@ class _Masked(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The weight, zero where it is masked."""
         return weight * self.mask
 
 
@@ -161,7 +162,7 @@ def _training(hidden: int, batch: int, sparsity: float, goal: Goal, threads: int
     layer, dense, x = _layers(hidden, batch, sparsity)
     masked = layer.to_dense()
     for name, mask in layer.masks().items():
-        parametrize.register_parametrization(masked, name, _Masked(mask))
+        parametrize.register_parametrization(masked, name, Masked(mask))
 
     def step(module: nn.Module, live: LiveWeights | None = None) -> Callable[[], object]:
         leaf = x.clone().requires_grad_()

@@ -22,9 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.machine import Machine
 from bench.record import RESULTS
+from lsh_native.lyapunov import lyapunov_spectrum
+from lsh_native.nn import SparseLSTM
 from lsh_native.search.executors.job import Executor, Job, RunnerSource, Send, perform
 from lsh_native.search.executors.local import Local
 from lsh_native.search.halving import ASHA
@@ -36,6 +39,7 @@ from lsh_native.search.sampler import BayesianSampler, RandomSampler
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.study import Study
+from lsh_native.search.training_runner import SpectrumSettings
 from lsh_native.search.trial import EpochRecord, Rung, Runner, SpectrumRecord, Trial
 
 TOTAL = 9
@@ -270,6 +274,39 @@ def overhead() -> Iterator[Row]:
     )
 
 
+def spectra() -> Iterator[Row]:
+    """Spectra at the default settings, of the default networks, beside trials of a minute."""
+    settings, candidates = SpectrumSettings(), 12
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    layers = SparseLSTM(128, 128, num_layers=2, density=0.33)
+    x = torch.randn(settings.rows, settings.sequences, 128)
+    spent = []
+    for _ in range(5):
+        started = time.thread_time()
+        lyapunov_spectrum(
+            layers,
+            x,
+            state_warmup=settings.state_warmup,
+            tangent_warmup=settings.tangent_warmup,
+            every=settings.every,
+            dtype=getattr(torch, settings.dtype),
+        )
+        spent.append(time.thread_time() - started)
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "study.db") as store:
+        executor = Crowd(Recorded(), 1)
+        rounds = Elimination.spread(TOTAL)
+        study_of(store, executor, rounds=rounds, candidates=candidates, ahead=1).run()
+        per_trial = len(store.spectrum_seconds()) / (candidates + 1)
+    yield Row(
+        name="spectra beside trials of a minute",
+        must=5.0,
+        measured=100 * statistics.median(spent) * per_trial / 60,
+        unit="%",
+        details={"CPU s a spectrum": statistics.median(spent), "spectra a trial": per_trial},
+    )
+
+
 def over_ray() -> Iterator[Row]:
     """A job there and back through Ray, on one machine."""
     if importlib.util.find_spec("ray") is None:
@@ -355,6 +392,7 @@ def rows(only: str, candidates: int, workers: int) -> Iterator[Row]:
         "asks": asks,
         "writes": writes,
         "overhead": overhead,
+        "spectra": spectra,
         "ray": over_ray,
         "scale": lambda: scale(candidates, workers),
     }

@@ -1,7 +1,8 @@
 """Peak memory of a training step, and of the loss alone: `python -m bench.training.memory`.
 
 Each form runs in a process of its own, whose largest resident size is read from the system; what
-the process took before it made its model is subtracted. The file is written to `--output`.
+the process took before it made its model is subtracted. A layer alone stands beside `nn.LSTM` and
+beside masks by `parametrize`. The file is written to `--output`.
 """
 
 import argparse
@@ -9,17 +10,30 @@ import json
 import resource
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
+from bench.cells.bench_lstm import Masked
 from bench.training.bench_step import make_trainer, models, only_window, our_step, plain_step
 from lsh_native.models import Model
-from lsh_native.nn import MixtureOfSoftmaxes, mean_loss
+from lsh_native.nn import LiveWeights, MixtureOfSoftmaxes, SparseLSTM, mean_loss
 from lsh_native.sparsity.mask import draw_mask
 
-FORMS = ("plain", "ours")
 LOSS = "loss of 15 experts"
+LAYER = "layer of 1500"
+CASES = (
+    (LOSS, 1.0),
+    ("lstm", 0.33),
+    ("rhn", 0.47),
+    ("awd_lstm", 0.45),
+    (LAYER, 0.33),
+    (LAYER, 0.1),
+)
+FORMS = {LAYER: ("plain", "parametrize", "ours")}
 STEPS = 2  # the first also makes what stays
 
 
@@ -35,10 +49,12 @@ def main() -> None:
         print(peak(name, float(density), form))
         return
     rows = []
-    for name, density in ((LOSS, 1.0), ("lstm", 0.33), ("rhn", 0.47), ("awd_lstm", 0.45)):
-        found = {form: _in_process(name, density, form) for form in FORMS}
+    for name, density in CASES:
+        forms = FORMS.get(name, ("plain", "ours"))
+        found = {form: _in_process(name, density, form) for form in forms}
         rows.append({"case": name, "density": density, "MiB": found})
-        print(f"{name} at density {density}: plain {found['plain']}, ours {found['ours']} MiB")
+        sizes = ", ".join(f"{form} {size}" for form, size in found.items())
+        print(f"{name} at density {density}: {sizes} MiB")
     text = json.dumps({"torch": torch.__version__, "cases": rows}, indent=1)
     options.output.write_text(text + "\n", encoding="utf-8")
 
@@ -54,6 +70,8 @@ def peak(name: str, density: float, form: str) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == LOSS:
         _loss(form)
+    elif name == LAYER:
+        _layer(density, form)
     else:
         [(record, *sizes)] = [each for each in models(False) if each[0].family == name]
         _steps(record, *sizes, density=density, form=form)
@@ -93,6 +111,27 @@ def _loss(form: str) -> None:
     target = torch.randint(33_278, (350,))
     loss = mean_loss(decoder, hidden, target, **({"limit": 10**12} if form == "plain" else {}))
     torch.autograd.backward(loss)
+
+
+def _layer(density: float, form: str) -> None:
+    """An LSTM layer of 1500 units, 35 steps of 20 sequences, and plain gradient descent."""
+    x = torch.randn(35, 20, 1500)
+    ours = form == "ours"
+    module = SparseLSTM(1500, 1500, density=density) if ours else nn.LSTM(1500, 1500)
+    live = LiveWeights() if ours else None
+    parameters = live.parameters(module) if live else list(module.parameters())
+    for name in ("weight_ih_l0", "weight_hh_l0") if form == "parametrize" else ():
+        shape = getattr(module, name).shape
+        mask = draw_mask(round(density * shape.numel()), shape, torch.Generator().manual_seed(0))
+        parametrize.register_parametrization(module, name, Masked(mask))
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        with live or nullcontext():
+            module(x)[0].sum().backward()
+        optimizer.step()
+        if live is not None:
+            live.write_()
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="lsh-native",
         parser_mode="toml",
         exit_on_error=False,
+        allow_abbrev=False,  # a slip of the pen must not start a search
         description="Lyapunov-spectrum-based hyperpruning (LSH) of recurrent language models.",
     )
     commands = parser.add_subcommands()

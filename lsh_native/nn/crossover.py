@@ -1,9 +1,9 @@
 """From which density on torch's dense kernel, given zeros where masked, beats the sparse ones.
 
-What a machine was found to be good at is a table of two numbers: shipped with the package, measured
-by `lsh-native doctor --measure` and kept in the user's cache, or set by whoever wants it so. Both
-kernels compute the same sums in another order, so results differ in the last bits: where a run is
-to be repeated bit for bit on another machine, set the table by `LSH_DENSE_FROM`.
+What a machine was found to be good at is a table of four numbers: shipped with the package,
+measured by `lsh-native doctor --measure` and kept in the user's cache, or set by whoever wants it
+so. All kernels compute the same sums, each in another order, so results differ in the last bits:
+where a run is to be repeated bit for bit on another machine, set the table by `LSH_DENSE_FROM`.
 """
 
 from __future__ import annotations
@@ -38,26 +38,34 @@ MANY = FEW + 1
 
 @dataclass(frozen=True, kw_only=True)
 class Crossover:
-    """Which kernel runs a masked stack.
+    """Which kernel runs a masked stack, or a masked linear layer.
 
     Args:
         training: density in [0, 1] from which the dense kernel runs where gradients are taken.
         forward: the same where none are.
-        source: where the two come from, for `explain`.
+        linear: the same for a linear layer, with gradients and without.
+        training_mode: units from which torch's LSTM is faster by the kernel that it takes where
+            gradients are recorded, though none are. None where it never is.
+        source: where they come from, for `explain`.
 
     Raises:
-        ValueError: a density is outside [0, 1].
+        ValueError: a density is outside [0, 1], or the units are not above 0.
     """
 
     training: float = 0.45
     forward: float = 0.6
+    linear: float = 0.6
+    training_mode: int | None = None
     source: str = "as shipped"
 
     def __post_init__(self) -> None:
-        for name in ("training", "forward"):
+        for name in ("training", "forward", "linear"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise ValueError(f"{name} must be a density in [0, 1], got {value!r}")
+        units = self.training_mode
+        if units is not None and not (isinstance(units, int) and units > 0):
+            raise ValueError(f"training_mode must be a number of units or None, got {units!r}")
 
     def dense_is_faster(self, density: float, batch: int, gradients: bool) -> bool:
         """Whether torch's kernel, on weights with zeros, beats the sparse ones.
@@ -69,11 +77,25 @@ class Crossover:
         """
         return batch >= MANY and density >= (self.training if gradients else self.forward)
 
+    def dense_linear_is_faster(self, density: float, rows: int) -> bool:
+        """Whether `torch.nn.Linear`'s kernel beats the sparse one, on so many rows at a time."""
+        return rows >= MANY and density >= self.linear
+
+    def takes_training_mode(self, units: int, batch: int) -> bool:
+        """Whether a dense LSTM without gradients should run as if they were recorded."""
+        return batch >= MANY and self.training_mode is not None and units >= self.training_mode
+
     def __str__(self) -> str:
         """The table in words."""
+        mode = (
+            ""
+            if self.training_mode is None
+            else f", by the kernel of its training mode from {self.training_mode} units"
+        )
         return (
             f"dense kernel for {MANY} sequences and more from density {self.training:.3g} in "
-            f"training, {self.forward:.3g} without gradients, {self.source}"
+            f"training, {self.forward:.3g} without gradients{mode}, {self.linear:.3g} of a linear "
+            f"layer, {self.source}"
         )
 
 
@@ -107,7 +129,8 @@ def _standing() -> Crossover:
     wish = os.environ.get(VARIABLE, "")
     if wish:
         try:
-            return Crossover(training=float(wish), forward=float(wish), source=f"set by {VARIABLE}")
+            at = float(wish)
+            return Crossover(training=at, forward=at, linear=at, source=f"set by {VARIABLE}")
         except ValueError as error:
             raise ValueError(f"{VARIABLE} must be a density in [0, 1], got {wish!r}") from error
     path = cache_file()
@@ -142,11 +165,11 @@ def _machine() -> dict[str, str]:
     }
 
 
-def keep_crossover(measured: Mapping[str, float], seconds: Mapping[str, Any]) -> Path:
+def keep_crossover(measured: Mapping[str, Any], seconds: Mapping[str, Any]) -> Path:
     """Writes a measured table to the cache, whole or not at all.
 
     Args:
-        measured: `training` and `forward`.
+        measured: `training`, `forward`, `linear` and `training_mode`.
         seconds: what they were found from, to be read by people.
     """
     table = Crossover(**measured, source=f"measured on {time.strftime('%Y-%m-%d')}")

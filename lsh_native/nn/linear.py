@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from lsh_native.nn.crossover import MANY, crossover
 from lsh_native.nn.dtypes import kernel_dtype, result_dtype
 from lsh_native.nn.operands import check_features
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.sparsity.linear import sparse_linear
+from lsh_native.sparsity.packed import keeps_packed, kept_form
+from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseLinear"]
 
@@ -68,6 +72,8 @@ class SparseLinear(SparseModule):
         """Maps (…, C) to (…, R)."""
         if self._dense:
             return linear(input, self.weight, self.bias)
+        if self._runs_dense(input.numel() // max(1, self.in_features)):
+            return linear(input, self._form_for_dense(), self.bias)
         check_features(input, "in_features", self.in_features, self.weight)
         kernel = kernel_dtype(self.weight.dtype)
         output = sparse_linear(
@@ -79,6 +85,29 @@ class SparseLinear(SparseModule):
             dense_gradient=self.gradient == "dense",
         ).to(result_dtype(self.weight))
         return output.view(*input.shape[:-1], self.out_features)
+
+    def _runs_dense(self, rows: int) -> bool:
+        """Whether torch's kernel runs, with zeros where masked: little is, and it is faster."""
+        if is_transformed() or torch.compiler.is_compiling():
+            return False
+        return crossover().dense_linear_is_faster(self._density, rows)
+
+    def _form_for_dense(self) -> Tensor:
+        mask = self._mask("weight")
+        if mask is None or not keeps_packed():
+            return self._dense_form("weight")
+        return kept_form(self.weight, mask, "dense", partial(self.masked_weight, "weight"))
+
+    def live_pattern(self, name: str) -> Tensor | None:
+        """See `SparseModule`; None too where torch's kernel may run."""
+        return None if self._runs_dense(MANY) else super().live_pattern(name)
+
+    def _kernel(self, name: str) -> str:
+        if self._dense or not self._runs_dense(MANY):
+            return super()._kernel(name)
+        why = f"(density {self._density:.3g}; {crossover()})"
+        sparse = super()._kernel(name)
+        return f"torch's dense Linear with zeros where masked; {sparse} below {MANY} rows {why}"
 
     @classmethod
     def from_dense(cls, module: nn.Linear, density: float = 1.0) -> Self:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lsh_native.nn import SparseLSTM
+from lsh_native.nn import SparseLinear, SparseLSTM
 from lsh_native.nn import crossover as table
 from lsh_native.nn.crossover import Crossover, crossover, first_density, keep_crossover
-from lsh_native.nn.measure_crossover import measure_crossover
+from lsh_native.nn.measure_crossover import first_units, measure_crossover
+from lsh_native.sparsity.packed import PackedWeights
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,8 @@ def test_a_measured_table_is_kept_and_read(own_cache: Path) -> None:
     assert crossover() == Crossover()
     found, seconds = measure_crossover(hidden=16, steps=2, batch=8, repeats=1)
     assert keep_crossover(found, seconds) == own_cache
-    assert (crossover().training, crossover().forward) == (found["training"], found["forward"])
+    assert {*found} == {"training", "forward", "linear", "training_mode"}
+    assert {name: getattr(crossover(), name) for name in found} == found
     assert crossover().source.startswith("measured on")
     assert [path.name for path in own_cache.parent.iterdir()] == ["crossover.json"]
 
@@ -34,6 +36,48 @@ def test_a_measured_table_is_kept_and_read(own_cache: Path) -> None:
 def test_the_dense_kernel_runs_from_where_it_is_never_slower() -> None:
     assert first_density({0.3: 1.0, 0.5: 3.0, 0.7: 2.5, 0.9: 4.0}, dense=2.0) == 0.5
     assert first_density({0.3: 3.0, 0.5: 1.0, 0.9: 1.5}, dense=2.0) == 1.0
+
+
+def test_training_mode_is_taken_from_where_it_is_always_faster() -> None:
+    assert first_units({8: 1.0, 16: 1.0, 24: 1.0}, {8: 1.0, 16: 2.0, 24: 2.0}) == 16
+    assert first_units({8: 1.0, 16: 1.0, 24: 1.0}, {8: 2.0, 16: 2.0, 24: 1.0}) is None
+    with pytest.raises(ValueError, match="training_mode must be a number of units or None, got 0"):
+        Crossover(training_mode=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_training_mode_gives_the_same_without_a_gradient(layers: int, ragged: bool) -> None:
+    dense = torch.nn.LSTM(12, 16, layers, bidirectional=True)
+    layer, x = SparseLSTM.from_dense(dense), torch.randn(4, 9, 12, requires_grad=True)
+    given = torch.nn.utils.rnn.pack_padded_sequence(x, [4] * 5 + [2] * 4) if ragged else x
+    with torch.no_grad():
+        expected, final = layer(given)
+        with table.use_crossover(Crossover(training_mode=16)):
+            found, found_final = layer(given)
+    if ragged:
+        expected, found = expected.data, found.data
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_final, final)
+    assert not found.requires_grad
+    assert found.grad_fn is None
+    assert "training mode from 16 units" in str(Crossover(training_mode=16))
+
+
+@pytest.mark.parametrize("gradient", ["masked", "dense"])
+def test_a_linear_layer_with_zeros_is_the_same(gradient: str) -> None:
+    layer, x = SparseLinear(12, 16, density=0.7), torch.randn(3, 5, 12, requires_grad=True)
+    layer.gradient = gradient
+    results = []
+    for at in (1.0, 0.0):
+        with table.use_crossover(Crossover(linear=at)):
+            y = layer(x)
+            results.append((y, *torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))))
+            with torch.no_grad(), PackedWeights():
+                torch.testing.assert_close(layer(x), y)
+            assert ("with zeros" in layer.explain()) == (at == 0)
+    for sparse, dense in zip(*results, strict=True):
+        torch.testing.assert_close(dense, sparse)
 
 
 def test_another_machines_table_is_not_used(own_cache: Path) -> None:
