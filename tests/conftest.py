@@ -1,7 +1,10 @@
 """Fixtures that every test may use: devices present, tolerances by dtype, the shared corpora."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +23,11 @@ DEVICES: Final = ("cpu", *(("cuda",) if torch.cuda.is_available() else ()))
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+# Kernels are chosen as shipped, whatever this user has measured or set.
+os.environ.pop("LSH_DENSE_FROM", None)
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lsh-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # How far a kernel may be from the plain definition in the same dtype: relative, absolute.
 TOLERANCES: Final[dict[torch.dtype, tuple[float, float]]] = {

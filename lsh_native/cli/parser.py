@@ -25,6 +25,9 @@ def make_parser(function: Callable[..., None]) -> ArgumentParser:
         parser_mode="toml", description=summary, exit_on_error=False, print_config=None
     )
     parser.add_function_arguments(function, as_group=False, as_positional=True)
+    for action in parser._actions:  # a switch may stand alone: --watch for --watch true
+        if getattr(action, "_typehint", None) is bool:
+            action.nargs, action.const = "?", True
     if takes_recipe(function):
         about = "a TOML file with these options; the name alone right after the command will do"
         parser.add_argument("--config", action="config", help=about)

@@ -271,6 +271,8 @@ def test_bad_input_gets_one_line(
         (["search", "--config", "/no/study.toml"], "config must be a TOML file, got nothing there"),
         (["search", "--config=/no/study.toml"], "config must be a TOML file, got nothing there"),
         (["train", "/no/recipe.toml"], "config must be a TOML file, got nothing there: /no/recipe"),
+        (["status", "/no", "--watch"], "there must be a study at /no/study.db, got no such file"),
+        (["search", "--candidate=3"], "unrecognized arguments: --candidate=3"),
         (["status", "/no"], "there must be a study at /no/study.db, got no such file"),
         (["export", "/no", "trials.csv"], "there must be a study at /no/study.db"),
         (["export", "STUDY", "/no/trials.csv"], "/no/trials.csv: No such file or directory"),

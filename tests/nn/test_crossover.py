@@ -39,7 +39,8 @@ def test_the_dense_kernel_runs_from_where_it_is_never_slower() -> None:
 
 
 def test_training_mode_is_taken_from_where_it_is_always_faster() -> None:
-    assert first_units({8: 1.0, 16: 1.0, 24: 1.0}, {8: 1.0, 16: 2.0, 24: 2.0}) == 16
+    assert first_units({8: 1.0, 16: 1.0, 24: 1.0}, {8: 1.0, 16: 2.0, 24: 2.0}) == 12
+    assert first_units({8: 1.0, 16: 1.0}, {8: 2.0, 16: 2.0}) == 8
     assert first_units({8: 1.0, 16: 1.0, 24: 1.0}, {8: 2.0, 16: 2.0, 24: 1.0}) is None
     with pytest.raises(ValueError, match="training_mode must be a number of units or None, got 0"):
         Crossover(training_mode=0)
