@@ -71,7 +71,7 @@ struct ForwardPass {
   T* activations;     // (T * D, A, H, P), or null where no trajectory is kept
   T* states;          // (T * D + 1, S, H, P), or a ring of those of one time step
   int64_t ring;       // how many of them there are
-  T* input_tiles;     // workspace (tiles, I, lanes)
+  T* input_tiles;     // workspace (tiles, I, lanes), on the CPU
   T* projected_tile;  // workspace: the gates' input share of a tile's steps, (steps, G * H, P) on the CPU
   T* operand;         // workspace (2, O, padded P): what this micro-step's product multiplies and the next one's
 
@@ -119,10 +119,10 @@ struct BackwardPass {
   T* step_gates;                    // workspace (2, G * H, padded P): gate gradients of this micro-step and the last
   T* carry;                         // workspace (S, H, P): gradient of the state
   T* held;                          // workspace (S, H, P): the part that goes round the time step, or null
-  T* input_tiles;                   // workspace (tiles, I, lanes)
+  T* input_tiles;                   // workspace (tiles, I, lanes), on the CPU
   // What gradients of weights are made of, whenever this many tiles are there; all tiles on a device, step by step.
   int64_t kept_tiles;
-  T* state_tiles;       // workspace (D, kept tiles, O, lanes): the operand of each recurrent product
+  T* state_tiles;       // workspace (D, kept tiles, O, lanes), on the CPU: the operand of each recurrent product
   T* gate_tiles;        // workspace (D, kept tiles, G * H, lanes): gradients of the recurrent pre-activations
   T* input_gate_tiles;  // workspace (kept tiles, G * H, lanes): of the input's; gate_tiles where they are the same
   // Workspaces where the cell projects.

@@ -234,7 +234,9 @@ struct RecurrentOp {
       }
     }
     const LaneTiles& tiling = pass.layer.tiling;
-    pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
+    if constexpr (Backend::kReadsPatterns) {
+      pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
+    }
     if (Backend::kReadsPatterns && n.batch <= kFewItems) {
       prepare_few<T>(cell, n, prepared, pass, input);
     } else {
@@ -304,11 +306,13 @@ struct RecurrentOp {
     pass.step_gates = workspace<T>(input, kept, {2, rows, padded_lanes(n.lanes)});
     pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
     if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
-    pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
     pass.kept_tiles = kept_tiles(tiling, n.depth * (rows + n.outputs) * int64_t(sizeof(T)));
     // lanes of the steps together: in tiles on the CPU, step by step on a device
     const int64_t lanes = Backend::kReadsPatterns ? pass.kept_tiles * tiling.lanes : n.steps * n.lanes;
-    pass.state_tiles = workspace<T>(input, kept, {n.depth, n.outputs, lanes});
+    if constexpr (Backend::kReadsPatterns) {
+      pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
+      pass.state_tiles = workspace<T>(input, kept, {n.depth, n.outputs, lanes});
+    }
     pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, lanes});
     pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, lanes}) : pass.gate_tiles;
     if (cell.projects) {

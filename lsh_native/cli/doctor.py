@@ -19,8 +19,8 @@ def doctor(measure: bool = False) -> None:
     """Prints versions, SIMD level, threads, libraries, devices, and how to get what is missing.
 
     Args:
-        measure: first measure on this machine, in about ten seconds, from which density the dense
-            kernels are the faster ones, and keep that for all programs of this user.
+        measure: first measure on this machine, in about twenty seconds, from which density on the
+            dense kernels are the faster ones, and keep that for all programs of this user.
     """
     if measure:
         print(f"measured, and kept in {keep_crossover(*measure_crossover())}")
