@@ -28,7 +28,8 @@ from lsh_native.cli.setup import (
 from lsh_native.report.evidence import evidence_text
 from lsh_native.report.finish import finish_study
 from lsh_native.search.coordinator import Limits
-from lsh_native.search.events import Event
+from lsh_native.search.errors import ConfigurationError
+from lsh_native.search.events import Event, StudyStarted
 from lsh_native.search.race import Constraint
 from lsh_native.search.rounds import Elimination
 from lsh_native.search.score import RECORDED, SCORES
@@ -159,17 +160,22 @@ def search(
             versions=_versions(),
         )
         keep_options(options, output / CONFIGURATION, without=("output", "evidence"))
-        progress.say(_introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study))
+        introduction = _introduction(corpus.name, len(corpus.train), len(corpus.vocabulary), study)
         heard: list[Callable[[Event], None]] = [progress.on_event]
         if shown is not None:
             heard.append(partial(shown.on_event, store))
 
         def on_event(event: Event) -> None:
+            if isinstance(event, StudyStarted) and not store.finished:
+                progress.say(introduction)
             for hear in heard:
                 hear(event)
 
         limits = Limits(epochs=running.max_epochs, seconds=running.max_seconds)
-        study.run(on_event, limits=limits, retries=running.retries)
+        try:
+            study.run(on_event, limits=limits, retries=running.retries)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}; name another --output for another study") from None
         if not store.finished:
             return
         if evidence:

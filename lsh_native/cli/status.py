@@ -12,8 +12,10 @@ from rich.text import Text
 from lsh_native.cli.search import STORE
 from lsh_native.report.tables import ABSENT, Table, budget_table, show_perplexity
 from lsh_native.report.view import view_study
+from lsh_native.search.lock import is_locked
 from lsh_native.search.result import StudyResult
 from lsh_native.search.store import Store
+from lsh_native.search.trial import State
 from lsh_native.training import perplexity
 
 __all__ = ["status"]
@@ -45,15 +47,26 @@ def _page(study: Path) -> tuple[str, bool]:
     """What there is to say, and whether nothing more will come."""
     with Store(study / STORE, read_only=True) as store:
         view = view_study(store)
-    parts = [_trials(view.result).text(), view.status()]
+    parts = [_trials(view.result, going=is_locked(study / STORE)).text(), view.status()]
     if not view.finished and view.best_so_far():
         parts.append(view.best_so_far())
     parts.append(budget_table(view.result.budget, finished=view.finished).text())
     return "\n\n".join(parts), view.finished
 
 
-def _trials(result: StudyResult) -> Table:
-    """Every trial: how far it came, how good it was, and where it stands."""
+def stands(state: State) -> str:
+    """How a trial stands in a study that nobody works on."""
+    return "cut short" if state is State.RUNNING else str(state)
+
+
+def _trials(result: StudyResult, *, going: bool) -> Table:
+    """Every trial: how far it came, how good it was, and where it stands.
+
+    Args:
+        result: of the study.
+        going: whether a coordinator works on it; without one no trial runs, whatever the store says
+            since the last was killed.
+    """
     summaries = [*([result.reference] if result.reference else []), *result.trials]
     return Table(
         header=("trial", "epochs", "perplexity", "distance", "state", "pruning"),
@@ -63,7 +76,7 @@ def _trials(result: StudyResult) -> Table:
                 str(summary.trial.epochs),
                 show_perplexity(perplexity(summary.best.valid_loss)) if summary.best else ABSENT,
                 ABSENT if summary.distance is None else f"{summary.distance:.3f}",
-                str(summary.trial.state),
+                str(summary.trial.state) if going else stands(summary.trial.state),
                 str(summary.trial.candidate or "dense reference"),
             )
             for summary in summaries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from lsh_native.search.errors import (
@@ -39,15 +40,34 @@ def lock(path: Path) -> int:
     return descriptor
 
 
-def _take(descriptor: int, path: Path) -> None:
+def is_locked(path: Path) -> bool:
+    """Return whether a writer works on a study; a reader may ask."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace")
-        raise LockedStoreError(
-            f"{path} must have one coordinator, but process {holder} works on it: wait for it or "
-            "end it"
-        ) from error
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _take(descriptor: int, path: Path) -> None:
+    for left in reversed(range(10)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            if not left:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace")
+                raise LockedStoreError(
+                    f"{path} must have one coordinator, but process {holder} works on it: wait for "
+                    "it or end it"
+                ) from error
+            time.sleep(0.01)  # who only asks holds it for a moment
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 

@@ -195,13 +195,31 @@ def summary_writer() -> Callable[..., Any]:
     return writer
 
 
+class _Summaries(Scalars):
+    """Writes what TensorBoard shows; steps that a kill took back are shown once, as done again."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._open = folder, summary_writer()
+        self._flush: Callable[[], Any] = lambda: None
+        super().__init__(lambda name, value, step: None)
+
+    def on_start(self, epochs: int, total_steps: int) -> None:
+        super().on_start(epochs, total_steps)
+        writer = self._open(self._folder, purge_step=total_steps + 1)
+        self._write, self._flush = writer.add_scalar, writer.flush
+
+    def on_epoch(self, result: EpochResult) -> None:
+        super().on_epoch(result)
+        self._flush()
+
+
 def tensorboard(folder: str | os.PathLike[str]) -> Scalars:
     """A tracker that writes what TensorBoard shows.
 
     Raises:
         ValueError: TensorBoard is not installed.
     """
-    return Scalars(summary_writer()(os.fspath(folder)).add_scalar)
+    return _Summaries(os.fspath(folder))
 
 
 def _append(path: Path, line: str) -> None:

@@ -305,6 +305,21 @@ def test_the_bare_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> 
     assert "Finds a sparse recurrent language model" in " ".join(capsys.readouterr().err.split())
 
 
+def test_no_trial_runs_where_nobody_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(tmp_path / "study.db") as store:
+        store.begin({}, {})
+        store.add_trial(0, None, 0)
+        store.begin_trial(0, "here")
+        assert main(["status", str(tmp_path)]) == 0
+        assert "running" in capsys.readouterr().out
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "cut short" in shown
+    assert "running" not in shown
+
+
 def test_ctrl_c_ends_the_watch(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,7 +352,9 @@ def test_another_configuration_or_a_foreign_file_is_refused(
 ) -> None:
     before = table(finished)
     assert main(search(finished, "--seed=1")) == 1
-    assert "search.seed is 0 there and 1 here" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "search.seed is 0 there and 1 here; name another --output" in captured.err
+    assert captured.out == ""
     assert table(finished) == before
     (tmp_path / "study.db").write_bytes(b"no database" * 100)
     assert main(search(tmp_path)) == 1

@@ -405,6 +405,15 @@ def test_one_coordinator_at_a_time(store, path):
     Store(path).close()
 
 
+def test_a_reader_sees_whether_somebody_works_on_it(path):
+    assert not lock.is_locked(path)
+    with Store(path):
+        assert lock.is_locked(path)
+        with Store(path, read_only=True):
+            assert lock.is_locked(path)
+    assert not lock.is_locked(path)
+
+
 def test_the_lock_ends_with_its_process(path):
     script = (
         "import os, sys; from lsh_native.search.store import Store; Store(sys.argv[1]); os._exit(9)"

@@ -14,6 +14,7 @@ from lsh_native.training import (
     EpochTable,
     JsonLines,
     Scalars,
+    StepResult,
     generate,
     tensorboard,
     tracking,
@@ -120,6 +121,32 @@ def test_numbers_for_any_tracker(tmp_path):
     losses = [(value, step) for name, value, step in heard if name == "epoch/valid_loss"]
     assert losses == [(r.valid_loss, 12 * r.epoch) for r in trainer.history]
     assert [step for name, _, step in heard if name == "step/loss"] == list(range(6, 49, 6))
+
+
+def test_tensorboard_shows_a_step_once_however_often_it_was_done(tmp_path, monkeypatch):
+    opened, shown = [], []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            opened.append((folder, purge_step))
+            shown[:] = [(name, step) for name, step in shown if step < purge_step]
+
+        def add_scalar(self, name, value, step):
+            shown.append((name, step))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(tracking, "summary_writer", lambda: Writer)
+    for done in (0, 100):
+        tracker = tensorboard(tmp_path)
+        tracker.on_start(0, done)
+        for step in range(done + 1, 301):
+            numbers = {"step": step, "steps": 300, "total_steps": step, "tokens": 9}
+            tracker.on_step(StepResult(epoch=1, loss=1.0, seconds=0.1, density=0.5, **numbers))
+    assert opened == [(str(tmp_path), 1), (str(tmp_path), 101)]
+    assert sorted(shown) == sorted({*shown})
+    assert ("step/loss", 300) in shown
 
 
 def test_tensorboard_is_asked_for_by_name(tmp_path, monkeypatch):
