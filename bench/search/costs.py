@@ -28,6 +28,7 @@ from bench.machine import Machine
 from bench.record import RESULTS
 from lsh_native.lyapunov import lyapunov_spectrum
 from lsh_native.nn import SparseLSTM
+from lsh_native.search.events import EpochDone
 from lsh_native.search.executors.job import Executor, Job, RunnerSource, Send, perform
 from lsh_native.search.executors.local import Local
 from lsh_native.search.halving import ASHA
@@ -225,17 +226,21 @@ def writes() -> Iterator[Row]:
 def sleeping(
     executor: Executor, *, workers: int, rounds: Rounds, candidates: int
 ) -> tuple[float, float, int]:
-    """Run a study of sleeping workers; return wall seconds, seconds slept, and rungs of trials."""
+    """Run a study of sleeping workers; return wall seconds, seconds slept, and rungs of trials.
+
+    The clock runs from the end of the first epoch to the last event: what starts and stops
+    processes, or a cluster, is done once a study.
+    """
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "study.db") as store:
         study = study_of(store, executor, rounds=rounds, candidates=candidates, ahead=workers)
-        first: list[float] = []
+        heard: list[float] = []
 
         def on_event(event: object) -> None:
-            if not first and type(event).__name__ == "EpochDone":
-                first.append(time.perf_counter())
+            if heard or isinstance(event, EpochDone):
+                heard.append(time.perf_counter())
 
         study.run(on_event)
-        wall = time.perf_counter() - first[0]
+        wall = heard[-1] - heard[0]
         numbers = [t.number for t in store.trials()]
         slept = sum(e.seconds for n in numbers for e in store.epochs(n))
         return wall, slept, len(store.spectrum_seconds())
