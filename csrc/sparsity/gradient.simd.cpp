@@ -162,7 +162,7 @@ struct Panel {
         break;
       }
       const int64_t before = fours;
-      if (r + kAhead < end) prefetch(p.column_of + room.next[r + kAhead]);
+      if (!gradient.dense && r + kAhead < end) prefetch(p.column_of + room.next[r + kAhead]);
       const int32_t first = room.next[r], last = p.row_offsets[first_row + r + 1];
       int64_t k = gradient.dense ? left : first;
       const auto column = [&](int64_t at) { return int64_t(gradient.dense ? at : p.column_of[at]); };

@@ -1,8 +1,9 @@
 // The gradient of a sparse weight, block by block: what is summed at once, and the room for it.
 //
 // A block of rows meets a panel of columns. Its entries, four of a row at a time, stand in a list: their columns within
-// the panel, and the row of each four within the block. A four that a row does not fill repeats its last column. As
-// many fours as give a register of sums make a group; what is left of the last group is of the block's first row.
+// the panel, and the row of each four within the block. A four that a row does not fill repeats its first column. As
+// many fours as give a register of sums make a group; what is left of the last group is of the list's first row. Sums
+// of neither are read.
 #pragma once
 
 #include <cstdint>

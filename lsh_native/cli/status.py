@@ -54,9 +54,8 @@ def _page(study: Path) -> tuple[str, bool]:
     return "\n\n".join(parts), view.finished
 
 
-def stands(state: State) -> str:
-    """How a trial stands in a study that nobody works on."""
-    return "cut short" if state is State.RUNNING else str(state)
+def _standing(state: State, *, going: bool) -> str:
+    return "cut short" if state is State.RUNNING and not going else str(state)
 
 
 def _trials(result: StudyResult, *, going: bool) -> Table:
@@ -76,7 +75,7 @@ def _trials(result: StudyResult, *, going: bool) -> Table:
                 str(summary.trial.epochs),
                 show_perplexity(perplexity(summary.best.valid_loss)) if summary.best else ABSENT,
                 ABSENT if summary.distance is None else f"{summary.distance:.3f}",
-                str(summary.trial.state) if going else stands(summary.trial.state),
+                _standing(summary.trial.state, going=going),
                 str(summary.trial.candidate or "dense reference"),
             )
             for summary in summaries

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -15,7 +14,6 @@ from lsh_native.nn.dtypes import kernel_dtype, result_dtype
 from lsh_native.nn.operands import check_features
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.sparsity.linear import sparse_linear
-from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseLinear"]
@@ -72,9 +70,9 @@ class SparseLinear(SparseModule):
         """Maps (…, C) to (…, R)."""
         if self._dense:
             return linear(input, self.weight, self.bias)
-        if self._runs_dense(input.numel() // max(1, self.in_features)):
-            return linear(input, self._form_for_dense(), self.bias)
         check_features(input, "in_features", self.in_features, self.weight)
+        if self._runs_dense(input.numel() // max(1, self.in_features)):
+            return linear(input, self._dense_form("weight"), self.bias)
         kernel = kernel_dtype(self.weight.dtype)
         output = sparse_linear(
             input.reshape(-1, self.in_features).to(kernel),
@@ -91,12 +89,6 @@ class SparseLinear(SparseModule):
         if is_transformed() or torch.compiler.is_compiling():
             return False
         return crossover().dense_linear_is_faster(self._density, rows)
-
-    def _form_for_dense(self) -> Tensor:
-        mask = self._mask("weight")
-        if mask is None or not keeps_packed():
-            return self._dense_form("weight")
-        return kept_form(self.weight, mask, "dense", partial(self.masked_weight, "weight"))
 
     def live_pattern(self, name: str) -> Tensor | None:
         """See `SparseModule`; None too where torch's kernel may run."""

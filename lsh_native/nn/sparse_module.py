@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from lsh_native.nn.live_weights import live_values
 from lsh_native.sparsity.form import form_of
 from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
+from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_room
 from lsh_native.sparsity.transforms import is_transformed
 
@@ -243,8 +245,14 @@ class SparseModule(nn.Module):
         return sum(count_true(mask) for mask in masks) / max(1, sum(mask.numel() for mask in masks))
 
     def _dense_form(self, name: str) -> Tensor:
-        """A weight for dense kernels, zero where masked, with the kind of gradient asked for."""
+        """A weight for dense kernels, zero where masked, with the kind of gradient asked for.
+
+        Inside `PackedWeights` it is made once.
+        """
         mask = self._mask(name)
+        if mask is not None and keeps_packed():
+            buffer = getattr(self, f"{name}_mask")  # `_mask` may have made another of it
+            return kept_form(self._weight(name), buffer, "dense", partial(self.masked_weight, name))
         if mask is None or self.gradient == "masked":
             return self.masked_weight(name)
         return zero_forward(self._weight(name), ~mask)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, Self, Unpack
 
 import torch
@@ -18,7 +17,6 @@ from lsh_native.nn.dtypes import covered_by_autocast, torch_lacks_16_bits
 from lsh_native.nn.dynamics import RecurrentDynamics
 from lsh_native.nn.layer_names import LayerNames
 from lsh_native.nn.options import Options
-from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = ["SparseTorchRecurrent"]
@@ -195,12 +193,7 @@ class SparseTorchRecurrent(RecurrentDynamics):
                 return self._run_layers(x, state, sizes)
         weights = []
         for name in self._flat_weights_names:
-            weight = self._weight(name)
-            mask = getattr(self, f"{name}_mask") if name in self.maskable else None
-            if mask is not None and keeps_packed():
-                weight = kept_form(weight, mask, "dense", partial(self.masked_weight, name))
-            elif mask is not None:
-                weight = self._dense_form(name)
+            weight = self._dense_form(name) if name in self.maskable else self._weight(name)
             if self.training and self.weight_dropout > 0 and "weight_hh" in name:
                 weight = nn.functional.dropout(weight, self.weight_dropout)
             weights.append(weight)

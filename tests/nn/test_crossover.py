@@ -48,7 +48,16 @@ def test_training_mode_is_taken_from_where_it_is_always_faster() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_the_training_mode_gives_the_same_without_a_gradient(layers: int, ragged: bool) -> None:
+def test_the_training_mode_gives_the_same_without_a_gradient(
+    layers: int, ragged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes, call = [], SparseLSTM.dense_call
+
+    def heard(*arguments: object) -> object:
+        modes.append(torch.is_grad_enabled())
+        return call(*arguments)
+
+    monkeypatch.setattr(SparseLSTM, "dense_call", staticmethod(heard))
     dense = torch.nn.LSTM(12, 16, layers, bidirectional=True)
     layer, x = SparseLSTM.from_dense(dense), torch.randn(4, 9, 12, requires_grad=True)
     given = torch.nn.utils.rnn.pack_padded_sequence(x, [4] * 5 + [2] * 4) if ragged else x
@@ -56,6 +65,7 @@ def test_the_training_mode_gives_the_same_without_a_gradient(layers: int, ragged
         expected, final = layer(given)
         with table.use_crossover(Crossover(training_mode=16)):
             found, found_final = layer(given)
+    assert modes == [False, True]
     if ragged:
         expected, found = expected.data, found.data
     torch.testing.assert_close(found, expected)
