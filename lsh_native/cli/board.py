@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lsh_native.search.events import EpochDone, Event, SpectrumDone, StudyStarted
+from lsh_native.search.events import (
+    Eliminated,
+    EpochDone,
+    Event,
+    SpectrumDone,
+    StudyStarted,
+    TrialCompleted,
+    TrialLost,
+)
 from lsh_native.search.store import Store
-from lsh_native.search.trial import Trial
+from lsh_native.search.trial import Trial, repeat_of
 from lsh_native.training import perplexity, summary_writer
 
 __all__ = ["Board"]
@@ -18,9 +27,9 @@ _DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
 
 @dataclass(kw_only=True)
 class _Run:
-    """What is written of one trial."""
+    """What is written of one trial; its file is open while the trial goes on."""
 
-    writer: Any
+    writer: Any = None
     epochs: int = 0
     distances: set[int] = field(default_factory=set)
 
@@ -52,9 +61,18 @@ class Board:
                         self._write(store, trial)
             case EpochDone(trial=trial) | SpectrumDone(trial=trial):
                 self._write(store, trial)
+            case TrialLost(trial=trial) | TrialCompleted(trial=trial):
+                self._close({trial.number})
+            case Eliminated(stopped=stopped):
+                members = set(stopped)
+                self._close({n for n in self._runs if repeat_of(n) in members})
 
     def _write(self, store: Store, trial: Trial) -> None:
-        run = self._run(trial)
+        run = self._runs.setdefault(trial.number, _Run())
+        if run.writer is None:
+            folder = self._folder / f"{trial.kind}-{trial.number:04d}"
+            # Whatever an earlier process left of later steps is no longer shown.
+            run.writer = self._open(folder, purge_step=run.epochs + 1)
         for record in store.epochs(trial.number)[run.epochs :]:
             values = {
                 "training perplexity": perplexity(record.train_loss),
@@ -70,10 +88,13 @@ class Board:
                 run.writer.add_scalar("distance", distance, epoch)
                 run.distances.add(epoch)
         run.writer.flush()
+        if trial.state.ended:  # and goes on only for evidence
+            self._close({trial.number})
 
-    def _run(self, trial: Trial) -> _Run:
-        if trial.number not in self._runs:
-            name = f"{trial.kind}-{trial.number:04d}"
-            # Whatever an earlier writer left of these steps is no longer shown.
-            self._runs[trial.number] = _Run(writer=self._open(self._folder / name, purge_step=1))
-        return self._runs[trial.number]
+    def _close(self, numbers: Set[int]) -> None:
+        """Lets go of the files of trials that have ended; one that goes on opens another."""
+        for number in numbers & self._runs.keys():
+            run = self._runs[number]
+            if run.writer is not None:
+                run.writer.close()
+                run.writer = None

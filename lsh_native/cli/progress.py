@@ -27,6 +27,7 @@ from lsh_native.search.events import (
     TrialStarted,
     TrialStepped,
 )
+from lsh_native.search.store import Store
 from lsh_native.search.trial import State, Trial
 from lsh_native.training import perplexity
 
@@ -88,6 +89,16 @@ class Progress:
         """Prints a line that stays."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def recall(self, store: Store) -> None:
+        """Takes what earlier calls have stored of a study: how far its trials are."""
+        for trial in (*store.trials(), *store.repeats()):
+            records, distances = store.epochs(trial.number), store.distances(trial.number)
+            if records:
+                row = self._row(trial)
+                row.perplexity = f"{perplexity(records[-1].valid_loss):.2f}"
+                row.distance = f"{distances[max(distances)]:.3f}" if distances else ""
+                self._note_best(trial, min(record.valid_loss for record in records))
+
     def on_step(self, trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
         """Takes a training step of this process."""
         self._step(trial.number, epoch, step / max(steps, 1))
@@ -128,8 +139,7 @@ class Progress:
                 row = self._row(trial)
                 row.epoch, row.share, row.seconds = record.epoch, 0.0, record.seconds
                 self._epochs += 1
-                if trial.candidate is not None and record.valid_loss < (self._best or (9e9, 0))[0]:
-                    self._best = (record.valid_loss, trial.number)
+                self._note_best(trial, record.valid_loss)
                 row.perplexity = f"{perplexity(record.valid_loss):.2f}"
                 self._log(
                     f"{_name(trial)} epoch {record.epoch}: validation perplexity "
@@ -160,6 +170,10 @@ class Progress:
                 self._log(f"{_name(trial)}: complete")
             case PoolExhausted(asked=asked, found=found):
                 self._tell(f"the space holds {found} candidates, fewer than the {asked} asked for")
+
+    def _note_best(self, trial: Trial, loss: float) -> None:
+        if trial.candidate is not None and (self._best is None or loss < self._best[0]):
+            self._best = (loss, trial.number)
 
     def _row(self, trial: Trial) -> _Row:
         return self._rows.setdefault(trial.number, _Row(trial))

@@ -166,8 +166,10 @@ def search(
             heard.append(partial(shown.on_event, store))
 
         def on_event(event: Event) -> None:
-            if isinstance(event, StudyStarted) and not store.finished:
-                progress.say(introduction)
+            if isinstance(event, StudyStarted):
+                progress.recall(store)
+                if not store.finished:
+                    progress.say(introduction)
             for hear in heard:
                 hear(event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from test_cli import search
@@ -24,8 +25,10 @@ class Writer:
     """
 
     shown: Points
+    open: ClassVar[int] = 0
 
     def __init__(self, folder: Path, purge_step: int) -> None:
+        Writer.open += 1
         self.run = folder.name
         for point in [p for p in self.shown if p[0] == self.run and p[2] >= purge_step]:
             del self.shown[point]
@@ -37,10 +40,14 @@ class Writer:
     def flush(self) -> None:
         pass
 
+    def close(self) -> None:
+        Writer.open -= 1
+
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Points:
     monkeypatch.setattr(Writer, "shown", {}, raising=False)
+    monkeypatch.setattr(Writer, "open", 0)
     monkeypatch.setattr(module, "summary_writer", lambda: Writer)
     return Writer.shown
 
@@ -78,6 +85,13 @@ def test_a_board_is_whole_after_a_stop(tmp_path: Path, shown: Points) -> None:
     assert lost in shown
     assert of_export(shown) == pytest.approx(exported(study))
     assert {name for _, name, _ in shown} >= {"non zeros", "survival", "distance"}
+
+
+def test_a_trial_that_has_ended_keeps_no_file_open(tmp_path: Path, shown: Points) -> None:
+    study = tmp_path / "study"
+    assert main(search(study, f"--board={tmp_path / 'board'}", "--evidence=1")) == 0
+    assert shown
+    assert Writer.open == 0
 
 
 def test_the_files_hold_what_is_exported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from lsh_native.cli.progress import Progress
+from lsh_native.search.candidate import Candidate
 from lsh_native.search.events import (
     EpochDone,
     PoolExhausted,
@@ -13,6 +14,7 @@ from lsh_native.search.events import (
     TrialLost,
     TrialStarted,
 )
+from lsh_native.search.store import Store
 from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 
 
@@ -74,3 +76,27 @@ def test_a_trial_at_its_rung_waits(capsys):
     assert "waiting" in states["1"]
     assert "spectrum" in states["2"]
     assert "0 % of epoch 2, 1 s to epoch 2" in states["3"]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_what_was_stored_before_is_shown_again(tmp_path, capsys):
+    with Store(tmp_path / "study.db") as store, Progress() as progress:
+        store.begin({}, {})
+        for number, initial in enumerate((None, "uniform", "erdos_renyi")):
+            candidate = Candidate(method="static", initial=initial) if initial else None
+            store.add_trial(number, candidate, seed=0)
+            for epoch in range(1, 4 if number < 2 else 1):
+                losses = {"train_loss": 2, "valid_loss": 3.0 - 0.5 * epoch + number}
+                store.add_epoch(
+                    number,
+                    EpochRecord(epoch=epoch, density=1, tokens=10, seconds=1, **losses),
+                )
+        store.add_spectrum(1, SpectrumRecord(epoch=2, exponents=np.zeros(2), distance=0.125))
+        progress.on_event(StudyStarted(resumed=True, candidates=2, plan=(), total=9))
+        progress.recall(store)
+        capsys.readouterr()
+    shown = capsys.readouterr().out
+    rows = {words[0]: words for line in shown.split("\n") if (words := line.split())}
+    assert rows["0"][1:3] == ["3/9", "4.48"]
+    assert rows["1"][1:4] == ["3/9", "12.18", "0.125"]
+    assert "best so far 12.18 of trial 1" in shown
