@@ -2,7 +2,7 @@
 //
 // One recurrence serves every cell. With G gates and S state tensors per unit, D micro-steps per time step:
 //
-//     recurrent = R_d · state[0] + bias_hh                 the sparse part, written once in recurrent.simd.h
+//     recurrent = R_d · state[0] + bias_hh                 the sparse part, written once in forward.simd.h
 //     input     = W · x + bias_ih     (d = 0; else 0)      likewise
 //     state'    = forward(recurrent, input, state)         pointwise, written per cell
 //

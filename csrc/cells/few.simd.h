@@ -114,16 +114,16 @@ struct Few {
     for (int64_t b = 0; b < B; ++b) {
       const bool moves = b < layer.moving(t);
       V recurrent[G], input[G], before[S], active[A], after[S];
-      for (int g = 0; g < G; ++g) {
+      LSH_UNROLL for (int g = 0; g < G; ++g) {
         const int64_t row = g * H + first;
         recurrent[g] = load<T, W>(sums + (b * G + g) * W);
         if (layer.recurrent_bias) recurrent[g] += load_units(layer.recurrent_bias + d * G * H + row, count);
         input[g] = d == 0 ? load<T, W>(pass.projected + (t * B + b) * G * H + row) : V{};
       }
-      for (int s = 0; s < S; ++s) before[s] = load<T, W>(pass.few_states + (s * B + b) * stride + first);
+      LSH_UNROLL for (int s = 0; s < S; ++s) before[s] = load<T, W>(pass.few_states + (s * B + b) * stride + first);
       Cell::forward(recurrent, input, before, active, after);
-      for (int a = 0; a < A; ++a) store<T, W>(active_vectors[a] + b * W, moves ? active[a] : V{});
-      for (int s = Cell::kProjects; s < S; ++s) {
+      LSH_UNROLL for (int a = 0; a < A; ++a) store<T, W>(active_vectors[a] + b * W, moves ? active[a] : V{});
+      LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
         T* start = pass.few_states + ((S + s) * B + b) * stride + first;
         if (layer.hold && d == 0) store<T, W>(start, before[s]);
         if (mixes) {

@@ -21,6 +21,9 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
+// Before a loop of a few turns over arrays of vectors: written out, they stay in registers.
+#define LSH_UNROLL _Pragma("GCC unroll 16")
+
 // Numbers in the widest vector of this level.
 template <class T>
 constexpr int kWidth = kVectorBytes / int(sizeof(T));
@@ -104,6 +107,33 @@ static inline __attribute__((always_inline)) Vector<T, N> load_fours(const T* p)
     for (int i = 0; i < N; ++i) v[i] = p[i % 4];
     return v;
   }
+}
+
+// The smaller of a and b, of float32, number by number, and b where either is NaN: one instruction, which a comparison
+// is not.
+template <class V>
+static inline __attribute__((always_inline)) V smaller(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return (V)_mm512_min_ps((__m512)a, (__m512)b);
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return (V)_mm256_min_ps((__m256)a, (__m256)b);
+#endif
+  if constexpr (sizeof(V) == 16) return (V)_mm_min_ps((__m128)a, (__m128)b);
+  return a < b ? a : b;
+}
+
+// Likewise the larger.
+template <class V>
+static inline __attribute__((always_inline)) V larger(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#endif
+  if constexpr (sizeof(V) == 16) return (V)_mm_max_ps((__m128)a, (__m128)b);
+  return a > b ? a : b;
 }
 
 // The first M of N numbers.

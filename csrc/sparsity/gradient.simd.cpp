@@ -78,8 +78,7 @@ template <int S, int R, class T>
   T* sums = fours.room.sums;
   for (int64_t group = 0; group < fours.groups; ++group, column += W, row += Q, sums += W) {
     V of_four[Q];
-#pragma GCC unroll 16  // what follows is to be one run of instructions
-    for (int q = 0; q < Q; ++q) {
+    LSH_UNROLL for (int q = 0; q < Q; ++q) {
       const T* own = g.slabs + int64_t(row[q]) * (M * W);
       const T* own_rest = g.rest + int64_t(row[q]) * (R * W);
       const T *lanes[K], *rest[K];
@@ -88,16 +87,13 @@ template <int S, int R, class T>
         lanes[k] = x.slabs + int64_t(column[q * K + k]) * (M * W);
         rest[k] = x.rest + int64_t(column[q * K + k]) * (R * W);
       }
-#pragma GCC unroll 16
-      for (int s = 0; s < S; ++s) {
-#pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) {
+      LSH_UNROLL for (int s = 0; s < S; ++s) {
+        LSH_UNROLL for (int m = 0; m < M; ++m) {
           const V held = load<T, W>(own + s * g.between + m * W);
           for (int k = 0; k < K; ++k) sum[k] += held * load<T, W>(lanes[k] + s * x.between + m * W);
         }
       }
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
+      LSH_UNROLL for (int r = 0; r < R; ++r) {
         const V held = load<T, W>(own_rest + r * W);
         for (int k = 0; k < K; ++k) sum[k] += held * load<T, W>(rest[k] + r * W);
       }

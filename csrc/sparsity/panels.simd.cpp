@@ -44,6 +44,17 @@ static int32_t lay_out_groups(const PanelMatrix<T>& out, int64_t chunk, int64_t 
   return at;
 }
 
+// Asks for the next entries of a row that is `kRowsAhead` rows ahead: where they begin no prefetcher guesses.
+constexpr int64_t kRowsAhead = 8;
+
+template <class T>
+LSH_INLINE void ask_for_share(const SparseMatrix<T>& matrix, int64_t begin) {
+  const auto columns = reinterpret_cast<const char*>(matrix.pattern.column_of + begin);
+  const auto values = reinterpret_cast<const char*>(matrix.row_values + begin);
+  for (int64_t at = 0; at < 256; at += 64) __builtin_prefetch(columns + at);
+  for (int64_t at = 0; at < 256; at += 64) __builtin_prefetch(values + at);
+}
+
 template <class T>
 void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range chunks) {
   if (out.ready) return;
@@ -78,6 +89,7 @@ void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range c
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t left = panel * plan.panel_columns, right = left + plan.panel_columns;
       for (int64_t b = 0; b < bundles; ++b) {
+        if ((b + 1) * R + kRowsAhead <= rows) ask_for_share(matrix, next[b * R + kRowsAhead]);
         const int32_t stop = p.row_offsets[row_of[b * R] + 1];
         int32_t k = next[b * R];
         while (k < stop && p.column_of[k] < right) ++k;
@@ -146,6 +158,7 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
       int32_t count[kChunkRows] = {}, filled[kChunkRows];
       uint8_t order[kChunkRows];
       for (int64_t row = top; row < bottom; ++row) {
+        if (row + kRowsAhead < bottom) ask_for_share(matrix, next[row + kRowsAhead]);
         const int32_t stop = p.row_offsets[row + 1];
         for (int32_t k = next[row]; k < stop && p.column_of[k] < right; ++k) ++count[p.column_of[k] - left];
       }
@@ -158,9 +171,12 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
         int32_t k = next[row];
         for (; k < stop && p.column_of[k] < right; ++k) {
           const int32_t column = p.column_of[k] - left;
-          values[filled[column]] = matrix.row_values[k];
-          offsets[filled[column]] = offset;
-          filled[column] += int32_t(B);
+          const int32_t at_column = filled[column];
+          values[at_column] = matrix.row_values[k];
+          offsets[at_column] = offset;
+          __builtin_prefetch(values + at_column + 32, 1);
+          __builtin_prefetch(offsets + at_column + 64, 1);
+          filled[column] = at_column + int32_t(B);
         }
         next[row] = k;
       }

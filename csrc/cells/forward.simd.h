@@ -1,0 +1,191 @@
+// Values of a sequence on the CPU, written once for every cell.
+//
+// Bound by the loads of the sparse product (panels.simd.h); the pointwise maps run on a chunk's lanes while its sums
+// are still in the first-level cache.
+#pragma once
+
+#include "cells/cell.h"
+#include "cells/few.simd.h"
+#include "cells/owned.simd.h"
+#include "cells/projection.simd.h"
+#include "sparsity/tiles.simd.h"
+
+namespace lsh {
+namespace LSH_LEVEL {
+
+template <class Cell, class T>
+struct Forward {
+  static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations;
+  using Project = Projected<T, S>;
+
+  static void run(const ForwardPass<T>& pass, const Worker& worker) {
+    const Layer<T>& layer = pass.layer;
+    if (layer.recurrent_lookup) return Few<Cell, T>::forward(pass, worker);
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, O = layer.outputs;
+    const PanelPlan& plan = layer.recurrent_panels[0].plan;
+    const Range chunks = share_chunks(worker, plan, layer.recurrent_weight[0].pattern.row_offsets);
+    const Range units = units_of(plan, chunks);
+    Range output_chunks = chunks, outputs = units;
+    if constexpr (Cell::kProjects) {
+      const Projection<T>& projection = layer.projection;
+      output_chunks = share_chunks(worker, projection.panels.plan, projection.weight.pattern.row_offsets);
+      outputs = units_of(projection.panels.plan, output_chunks);
+      pack_rows(projection.weight, projection.panels, output_chunks);
+      clear_channels(pass.states, P, rows_from(O, units));
+    }
+
+    pack_rows(layer.input_weight, layer.input_panels, chunks);
+    for (int64_t d = 0; d < layer.depth; ++d) pack_rows(layer.recurrent_weight[d], layer.recurrent_panels[d], chunks);
+    for (int s = 0; s < S; ++s) {
+      rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, channels(s, units, outputs));
+    }
+    load_scale(layer, outputs);
+    clear_lanes(pass.operand, O, P, 0, P, outputs);
+    for (int64_t lane = 0; lane < P; lane += 4) {
+      const LanePlace place = lane_place<T>(lane, P, O);
+      for (int64_t u = outputs.begin; u < outputs.end; ++u) {
+        Vector<T, 4> state = load<T, 4>(pass.states + u * P + lane);
+        if (layer.state_scale) state *= load<T, 4>(layer.scale_lanes + u * P + lane);
+        store<T, 4>(pass.operand + place.offset + u * place.stride, state);
+      }
+    }
+    prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
+    wait_for_team(worker);
+
+    ChunkSums<T> sums;
+    for (int64_t t = 0; t < layer.steps; ++t) {
+      const int64_t tile = t / layer.tiling.steps_per_tile, in_tile = t % layer.tiling.steps_per_tile;
+      if (in_tile == 0) project(pass, tile, chunks, sums);
+      load_hold<S>(layer, t, units, outputs);
+      for (int64_t d = 0; d < layer.depth; ++d) {
+        const T* projected = d == 0 ? pass.projected_tile + in_tile * G * H * P : nullptr;
+        for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+          move_chunk(pass, t * layer.depth + d, d, projected, chunk, sums);
+        }
+        wait_for_team(worker);
+      }
+      if constexpr (Cell::kProjects) {
+        for (int64_t chunk = output_chunks.begin; chunk < output_chunks.end; ++chunk) {
+          Project::forward_chunk(pass, t, lanes_of(layer, t), chunk, sums);
+        }
+        wait_for_team(worker);
+      }
+      const T* next = pass.states_at((t + 1) * layer.depth, S);
+      T* output = pass.output + t * B * O;
+      lanes_to_rows(next, layer.moving(t), O, P, output, outputs);
+      for (int64_t b = layer.moving(t); b < B; ++b) {
+        for (int64_t u = outputs.begin; u < outputs.end; ++u) output[b * O + u] = 0;
+      }
+    }
+    const T* last = pass.states_at(layer.steps * layer.depth, S);
+    for (int s = 0; s < S; ++s) lanes_to_rows(last + s * H * P, B, H, P, pass.final_state + s * B * H, units);
+  }
+
+  // The input's share of the gates of a tile's steps, W x + b: step by step, as the steps read them.
+  static void project(const ForwardPass<T>& pass, int64_t tile, Range chunks, ChunkSums<T>& sums) {
+    const Layer<T>& layer = pass.layer;
+    const PanelPlan& plan = layer.input_panels.plan;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const T* x = pass.input_tiles + tile * layer.input_size * layer.tiling.lanes;
+    const int64_t used = layer.tiling.used(tile), together = B % 4 == 0 ? 4 : 1;  // lanes that one step has
+    const int64_t lanes = layer.tiling.lanes_in(tile), cached = cached_lanes<T>(plan.columns);
+    for (int64_t begin = 0; begin < lanes; begin += cached) {
+      for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+        for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+          multiply_chunk(layer.input_panels, chunk, x, slab, sums);
+          for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += together) {
+            const LanePlace place = sums.place(slab, at);
+            const int64_t step = (slab.first + at) / B, item = (slab.first + at) % B;
+            for (int g = 0; g < G; ++g) {
+              const T* sum = sums.numbers + place.offset + g * count * place.stride;
+              const T* bias = layer.input_bias ? layer.input_bias + g * H + first : nullptr;
+              T* out = pass.projected_tile + (step * G * H + g * H + first) * P + item;
+              for (int64_t i = 0; i < count; ++i, sum += place.stride, out += P) {
+                if (together == 4) {
+                  store<T, 4>(out, load<T, 4>(sum) + (bias ? bias[i] : T(0)));
+                } else {
+                  *out = *sum + (bias ? bias[i] : T(0));
+                }
+              }
+            }
+          }
+        });
+      }
+    }
+  }
+
+  static void move_chunk(const ForwardPass<T>& pass, int64_t step, int64_t d, const T* projected, int64_t chunk,
+                         ChunkSums<T>& sums) {
+    const Layer<T>& layer = pass.layer;
+    const PanelPlan& plan = layer.recurrent_panels[d].plan;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
+    const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
+    const int64_t O = layer.outputs;
+    const T* state = pass.states_at(step, S);
+    const T* start = pass.states_at(t * layer.depth, S);
+    const T* operand = pass.operand + step % 2 * O * stored;
+    T* next = pass.states_at(step + 1, S);
+    T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.operand + (step + 1) % 2 * O * stored;
+    const bool mixes = layer.hold && d == layer.depth - 1;
+    T* activation = pass.keeps_trajectory() ? pass.activations + step * A * H * P : nullptr;
+    const T* bias = layer.recurrent_bias ? layer.recurrent_bias + d * G * H : nullptr;
+    int64_t done = 0;
+    for_slabs<T>(most, [&](const Slab& used) {
+      const Slab slab = slab_at<T>(used.first, P);
+      multiply_chunk(layer.recurrent_panels[d], chunk, operand, slab, sums);
+      const int64_t end = used.first + kSlabLanes<T>;
+      done = end < P ? end : P;
+      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) __attribute__((always_inline)) {
+        using V = Vector<T, N>;
+        const int64_t lane = slab.first + at;
+        const LanePlace sum = sums.place(slab, at), to = lane_place<T>(lane, P, H);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t u = first + i;
+          V recurrent[G], input[G], before[S], active[A], after[S];
+          LSH_UNROLL for (int g = 0; g < G; ++g) {
+            const int64_t row = g * H + u;
+            recurrent[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
+            if (bias) recurrent[g] += bias[row];
+            input[g] = projected ? load_lanes<T, N>(projected + row * P, lane, B) : V{};
+          }
+          LSH_UNROLL for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
+          Cell::forward(recurrent, input, before, active, after);
+          LSH_UNROLL for (int a = 0; a < A && activation; ++a) {
+            if (layer.batch_sizes) keep_from<T, N>(active[a], V{}, lane, moving);
+            store<T, N>(activation + (a * H + u) * P + lane, active[a]);
+          }
+          LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
+            const int64_t at_state = (s * H + u) * P + lane;
+            if (mixes) {
+              const V hold = load<T, N>(layer.hold_lanes + at_state);
+              after[s] = hold * load<T, N>(start + at_state) + (1 - hold) * after[s];
+            }
+            if (layer.batch_sizes) keep_from<T, N>(after[s], before[s], lane, moving);
+            store<T, N>(next + at_state, after[s]);
+          }
+          if (!Cell::kProjects && layer.state_scale) after[0] *= load<T, N>(layer.scale_lanes + u * P + lane);
+          store<T, N>(next_operand + to.offset + u * to.stride, after[0]);
+        }
+      });
+    });
+    for (int64_t lane = done; lane < P; lane += 4) {  // nothing moves here
+      const LanePlace place = lane_place<T>(lane, P, H);
+      for (int64_t u = first; u < first + count; ++u) {
+        for (int a = 0; a < A && activation; ++a) store<T, 4>(activation + (a * H + u) * P + lane, Vector<T, 4>{});
+        for (int s = Cell::kProjects; s < S; ++s) {
+          store<T, 4>(next + (s * H + u) * P + lane, load<T, 4>(state + (s * H + u) * P + lane));
+        }
+        if constexpr (!Cell::kProjects) {
+          const int64_t at = place.offset + u * place.stride;
+          store<T, 4>(next_operand + at, load<T, 4>(operand + at));
+        }
+      }
+    }
+    if constexpr (Cell::kProjects) clear_channels(next, P, rows_from(O, {first, first + count}));
+  }
+};
+
+}  // namespace LSH_LEVEL
+}  // namespace lsh
