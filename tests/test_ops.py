@@ -79,6 +79,8 @@ def samples(name: str, *, gradients: bool) -> list[tuple[Any, ...]]:
         ]
     if name == "zero_dead_":
         return [([draw(4 * H, I).detach(), draw(4 * H, I).detach().double()], mask_ih)]
+    if name == "zero_dead":
+        return [(draw(4 * H, I).detach(), mask_ih), (draw(4 * H, I).detach().double(), mask_ih)]
     cell_name, _, kind = name.rpartition("_")
     if cell_name in CELLS:
         return layer_samples(CELLS[cell_name], kind, draw, mask, generator)

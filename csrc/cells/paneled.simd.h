@@ -106,22 +106,22 @@ struct Paneled {
     const PanelPlan& plan = pass.panels[0].plan;
     const int64_t H = pass.hidden, state = H * padded_lanes(pass.vector_lanes);
     const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
-    for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) {
+    for_vectors(pass, slab, [&]<int N>(int64_t lane, LanePlace place) __attribute__((always_inline)) {
       using V = Vector<T, N>;
       const LanePlace sum = sums.place(slab, lane - slab.first);
       for (int64_t i = 0; i < count; ++i) {
         const int64_t u = first + i;
         const T* factor = pass.coefficients + (b * H + u) * kCoefficients<Cell>;
         V given[G + S];
-        for (int g = 0; g < G; ++g) {
+        LSH_UNROLL for (int g = 0; g < G; ++g) {
           given[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
         }
-        for (int s = 0; s < S; ++s) {
+        LSH_UNROLL for (int s = 0; s < S; ++s) {
           given[G + s] = load<T, N>(before + s * state + place.offset + u * place.stride);
         }
-        for (int s = 0; s < S; ++s) {
+        LSH_UNROLL for (int s = 0; s < S; ++s) {
           V next = factor[s * (G + S)] * given[0];
-          for (int d = 1; d < G + S; ++d) next += factor[s * (G + S) + d] * given[d];
+          LSH_UNROLL for (int d = 1; d < G + S; ++d) next += factor[s * (G + S) + d] * given[d];
           store<T, N>(after + s * state + place.offset + u * place.stride, next);
         }
       }

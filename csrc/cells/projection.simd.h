@@ -44,7 +44,7 @@ struct Projected {
       multiply_chunk(matrix, chunk, layer.projection.hidden, slab, sums);
       const int64_t stop = used.first + kSlabLanes<T>;
       done = stop < P ? stop : P;
-      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) {
+      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) __attribute__((always_inline)) {
         using V = Vector<T, N>;
         const int64_t lane = slab.first + at;
         const LanePlace sum = sums.place(slab, at), to = lane_place<T>(lane, P, O);

@@ -20,20 +20,38 @@ void zero_of(Bits* values, const uint8_t* mask, int64_t begin, int64_t end) {
   }
 }
 
-void zero(void* values, int64_t bytes, const uint8_t* mask, int64_t begin, int64_t end) {
+template <class Bits>
+void copy_of(const Bits* values, const uint8_t* mask, int64_t begin, int64_t end, Bits* out) {
+  for (int64_t i = begin; i < end; ++i) out[i] = mask[i] ? values[i] : Bits(0);
+}
+
+// Calls body(a number of the bits that numbers have).
+template <class Body>
+void for_bits(int64_t bytes, const Body& body) {
   if (bytes == 2) {
-    zero_of(static_cast<uint16_t*>(values), mask, begin, end);
+    body(uint16_t());
   } else if (bytes == 4) {
-    zero_of(static_cast<uint32_t*>(values), mask, begin, end);
+    body(uint32_t());
   } else {
-    zero_of(static_cast<uint64_t*>(values), mask, begin, end);
+    body(uint64_t());
   }
+}
+
+void zero(void* values, int64_t bytes, const uint8_t* mask, int64_t begin, int64_t end) {
+  for_bits(bytes, [&](auto bits) { zero_of(static_cast<decltype(bits)*>(values), mask, begin, end); });
+}
+
+void copy(const void* values, int64_t bytes, const uint8_t* mask, int64_t begin, int64_t end, void* out) {
+  for_bits(bytes, [&](auto bits) {
+    using Bits = decltype(bits);
+    copy_of(static_cast<const Bits*>(values), mask, begin, end, static_cast<Bits*>(out));
+  });
 }
 
 }  // namespace
 
 extern const ZeroDeadTable zero_dead;
-const ZeroDeadTable zero_dead = {zero};
+const ZeroDeadTable zero_dead = {zero, copy};
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

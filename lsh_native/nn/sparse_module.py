@@ -15,6 +15,7 @@ from lsh_native.sparsity.mask import count_true, draw_mask, largest_mask
 from lsh_native.sparsity.packed import keeps_packed, kept_form
 from lsh_native.sparsity.pattern import empty_pattern, full_pattern, pack_pattern_, pattern_room
 from lsh_native.sparsity.transforms import is_transformed
+from lsh_native.sparsity.zero_dead import zero_dead, zero_dead_
 
 __all__ = ["SparseModule", "zero_forward"]
 
@@ -40,6 +41,29 @@ def zero_forward(values: Tensor, absent: Tensor) -> Tensor:
     # torch has no type for apply
     result: Tensor = _ZeroForward.apply(values, absent)  # type: ignore[no-untyped-call]
     return result
+
+
+class _Masked(torch.autograd.Function):
+    """A masked weight for a dense kernel that alone reads it and gives it a gradient of its own."""
+
+    @staticmethod
+    def forward(weight: Tensor, mask: Tensor, dense_gradient: bool) -> Tensor:
+        return zero_dead(weight, mask)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, mask, ctx.dense_gradient = inputs
+        ctx.save_for_backward(mask)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (mask,) = ctx.saved_tensors
+        if ctx.dense_gradient:
+            return grad, None, None
+        if torch.is_grad_enabled() or not grad.is_contiguous():  # or a derivative of it is wanted
+            return grad.masked_fill(~mask, 0), None, None
+        zero_dead_([grad], mask)
+        return grad, None, None
 
 
 class SparseModule(nn.Module):
@@ -253,9 +277,13 @@ class SparseModule(nn.Module):
         if mask is not None and keeps_packed():
             buffer = getattr(self, f"{name}_mask")  # `_mask` may have made another of it
             return kept_form(self._weight(name), buffer, "dense", partial(self.masked_weight, name))
-        if mask is None or self.gradient == "masked":
-            return self.masked_weight(name)
-        return zero_forward(self._weight(name), ~mask)
+        if mask is None or is_transformed() or torch.compiler.is_compiling():
+            plain = mask is None or self.gradient == "masked"
+            return self.masked_weight(name) if plain else zero_forward(self._weight(name), ~mask)
+        weight = self._weight(name)
+        # torch has no type for apply
+        masked: Tensor = _Masked.apply(weight, mask, self.gradient == "dense")  # type: ignore[no-untyped-call]
+        return masked
 
     def masked_weight(self, name: str) -> Tensor:
         """A weight with zeros where it is not connected."""

@@ -1,4 +1,4 @@
-"""Zero outside a mask, in place: weights and optimizer state of dead connections."""
+"""Zero outside a mask: weights, their gradients and optimizer state of dead connections."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,17 @@ import torch
 from torch import Tensor
 
 from lsh_native import native as native  # registers the operators
+
+
+def zero_dead(tensor: Tensor, mask: Tensor) -> Tensor:
+    """A copy of a tensor with zeros where the mask is false, in the place of NaN too.
+
+    Args:
+        tensor: contiguous, floating point, of the mask's shape and on its device.
+        mask: bool, contiguous.
+    """
+    copy: Tensor = torch.ops.lsh.zero_dead.default(tensor, mask)
+    return copy
 
 
 @torch.no_grad()
@@ -54,8 +65,18 @@ def _(tensors: Sequence[Tensor], mask: Tensor) -> None:
         torch.autograd.graph.increment_version(tensor)
 
 
+@torch.library.impl("lsh::zero_dead", "CUDA")
+def _(tensor: Tensor, mask: Tensor) -> Tensor:
+    return tensor.masked_fill(~mask, 0)
+
+
 if native.libraries.cuda is None:  # a torch with CUDA, but kernels built without
     torch.library.impl("lsh::zero_dead_", "CUDA", zero_dead_definition_)
+
+
+@torch.library.register_fake("lsh::zero_dead")
+def _(tensor: Tensor, mask: Tensor) -> Tensor:
+    return torch.empty_like(tensor)
 
 
 @torch.library.register_fake("lsh::zero_dead_")

@@ -45,7 +45,20 @@ def floats(first: int, last: int, step: int) -> Tensor:
 def sweep() -> Tensor:
     """Finite float32 of all magnitudes and signs, and all of them where something may break."""
     everywhere = floats(-(2**31), 2**31, 4001)
-    critical = [0.0, 0.1732868, 0.3465736, 1.0, 9.0, 16.6357, 20.0, 44.0, 87.0, 87.3366, 88.0, 103.0]
+    critical = [
+        0.0,
+        0.1732868,
+        0.3465736,
+        1.0,
+        9.0,
+        16.6357,
+        20.0,
+        44.0,
+        87.0,
+        87.3366,
+        88.0,
+        103.0,
+    ]
     around = []
     for value, sign in itertools.product(critical, (1.0, -1.0)):
         bits = int(torch.tensor(value).view(torch.int32))

@@ -91,6 +91,26 @@ def test_a_linear_layer_with_zeros_is_the_same(gradient: str) -> None:
         torch.testing.assert_close(dense, sparse)
 
 
+@pytest.mark.parametrize("gradient", ["masked", "dense"])
+def test_a_stack_with_zeros_is_the_same(gradient: str) -> None:
+    layer = SparseLSTM(5, 6, num_layers=2, density=0.7, dtype=torch.float64)
+    x = torch.randn(4, 9, 5, dtype=torch.float64, requires_grad=True)
+    layer.gradient = gradient
+    results = []
+    for at in (1.0, 0.0):
+        with table.use_crossover(Crossover(training=at, forward=at)):
+            y = layer(x)[0]
+            kept = torch.autograd.grad(y.square().sum(), layer.parameters(), retain_graph=True)
+            again = torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))
+            second = torch.autograd.grad(
+                layer(x)[0].square().sum(), (x, layer.weight_hh_l0), create_graph=True
+            )
+            third = torch.autograd.grad(sum(g.square().sum() for g in second), (x,))
+            results.append((y, *kept, *again, *second, *third))
+    for sparse, dense in zip(*results, strict=True):
+        torch.testing.assert_close(dense, sparse)
+
+
 def test_another_machines_table_is_not_used(own_cache: Path) -> None:
     keep_crossover({"training": 0.1, "forward": 0.1}, {})
     kept = json.loads(own_cache.read_text())

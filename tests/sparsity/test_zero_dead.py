@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsh_native.sparsity.zero_dead import zero_dead_, zero_dead_definition_
+from lsh_native.sparsity.zero_dead import zero_dead, zero_dead_, zero_dead_definition_
 
 
 @given(
@@ -24,9 +24,11 @@ def test_equals_its_definition(rows, columns, share, dtype, seed):
     mask = torch.rand(rows, columns, generator=generator) < share
     tensors = [(9 * torch.randn(rows, columns, generator=generator)).to(dtype) for _ in range(2)]
     expected = [tensor.clone() for tensor in tensors]
+    copies = [zero_dead(tensor, mask) for tensor in tensors if tensor.dtype.is_floating_point]
     zero_dead_(tensors, mask)
     zero_dead_definition_(expected, mask)
     assert all(map(torch.equal, tensors, expected))
+    assert all(map(torch.equal, copies, expected))
 
 
 def test_nothing_survives_and_nothing_else_is_touched():
@@ -63,6 +65,10 @@ def test_refuses():
     with pytest.raises(TypeError, match=r"mask must be bool, got torch\.float32"):
         zero_dead_([torch.ones(3)], torch.ones(3))
     mask = torch.ones(3) > 0
+    with pytest.raises(RuntimeError, match="tensor must be contiguous"):
+        zero_dead(torch.ones(6)[::2], mask)
+    with pytest.raises(RuntimeError, match="size of the mask, 3, got 2"):
+        zero_dead(torch.ones(2), mask)
     for tensors, message in [
         ([torch.ones(2)], "tensors must have the size of the mask, 3, got 2"),
         ([torch.ones(6)[::2]], "tensors must be contiguous and on the mask"),
