@@ -61,3 +61,13 @@ def test_what_tests_need_is_what_the_project_declares():
     checks = by_name(extras["dev"])
     assert checks.pop("lsh-native").extras == {"onnx", "test"}
     assert set(required) == set(checks) - {PINNED} | set(used)
+
+
+def test_every_extra_is_listed_for_the_tests_that_need_it():
+    extras = project()["project"]["optional-dependencies"]
+    declared = [
+        requirement
+        for name in set(extras) - {"dev", "test", "onnx"}
+        for requirement in extras[name]
+    ]
+    assert listed("requirements-extras.txt") == by_name(declared)
