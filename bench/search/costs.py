@@ -35,7 +35,7 @@ from lsh_native.search.halving import ASHA
 from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
 from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination
+from lsh_native.search.rounds import Elimination, Full
 from lsh_native.search.sampler import BayesianSampler, RandomSampler
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
@@ -269,7 +269,7 @@ def overhead() -> Iterator[Row]:
     )
     # 15 candidates and the dense reference on four workers: four turns without an idle one.
     executor = Local(_source(pause), workers=4, threads=1)
-    wall, slept, rungs = sleeping(executor, workers=4, rounds=Elimination.full(20), candidates=15)
+    wall, slept, rungs = sleeping(executor, workers=4, rounds=Full(total=20), candidates=15)
     yield Row(
         name="four workers, time lost to one another",
         must=3.0,

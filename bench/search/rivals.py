@@ -25,7 +25,7 @@ from lsh_native.search.executors.inline import Inline
 from lsh_native.search.halving import ASHA
 from lsh_native.search.history import History
 from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination
+from lsh_native.search.rounds import Elimination, Full
 from lsh_native.search.sampler import SpaceExhausted
 from lsh_native.search.score import SCORES
 from lsh_native.search.space import Space
@@ -78,7 +78,7 @@ RIVALS: Mapping[str, Rival] = {
     "ASHA": Rival(
         score="loss", rounds=lambda e: ASHA(total=e.total, first=e.first, factor=3), fewer=True
     ),
-    "random": Rival(score="loss", rounds=lambda e: Elimination.full(e.total), fewer=True),
+    "random": Rival(score="loss", rounds=lambda e: Full(total=e.total), fewer=True),
 }
 
 
@@ -97,7 +97,7 @@ def play(
     budget = eliminations.epochs(len(drawn))
     rounds = rival.rounds(eliminations) if rival.rounds else eliminations
     candidates = len(drawn)
-    if isinstance(rounds, Elimination) and rival.fewer:
+    if isinstance(rounds, Full):
         candidates = budget // table.total
     while True:
         with (

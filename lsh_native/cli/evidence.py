@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import STORE
 from lsh_native.cli.setup import RunningSettings
 from lsh_native.report.evidence import evidence_text
+from lsh_native.report.view import scores_of
 from lsh_native.search.evidence import read_evidence
+from lsh_native.search.score import Score, named_score
 from lsh_native.search.store import Store
 
-__all__ = ["evidence"]
+__all__ = ["evidence", "scores_at_hand"]
 
 
 def evidence(
@@ -31,4 +34,17 @@ def evidence(
         resume(study, evidence=candidates, running=running)
         return
     with Store(study / STORE, read_only=True) as store:
-        print(evidence_text(read_evidence(store)))
+        print(evidence_text(read_evidence(store, scores=scores_at_hand(store))))
+
+
+def scores_at_hand(store: Store) -> Mapping[str, Score]:
+    """The scores by which a study can be judged.
+
+    Raises:
+        ValueError: one that the study names by its module cannot be imported.
+    """
+    known, unknown = scores_of(store, {})
+    for name in unknown:
+        if ":" in name:
+            named_score(name)
+    return known

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from lsh_native.cli.cancel import cancel
 from lsh_native.cli.doctor import doctor
 from lsh_native.cli.evaluate import evaluate
 from lsh_native.cli.evidence import evidence
@@ -34,6 +35,7 @@ SUBCOMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "evidence": evidence,
     "status": status,
+    "cancel": cancel,
     "train": train,
     "evaluate": evaluate,
     "generate": generate,

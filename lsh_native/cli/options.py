@@ -9,31 +9,53 @@ from pathlib import Path
 from typing import Any
 
 from lsh_native.cli.parser import make_parser
-from lsh_native.training import Recipe
+from lsh_native.training import Recipe, replace_file
 
 __all__ = ["keep_options", "read_options"]
 
 
 def keep_options(options: Mapping[str, Any], path: Path, *, without: tuple[str, ...]) -> None:
-    """Writes the options of a command as JSON, unless the file is there.
+    """Writes the options of a command as JSON, whole or not at all, unless the file is there.
+
+    One that is not whole is replaced.
 
     Args:
         options: the arguments of the command's function.
         path: the file.
         without: options that are not kept.
     """
-    if path.exists():
+    if path.exists() and _read(path) is not None:
         return
     plain = {name: _plain(value) for name, value in options.items() if name not in without}
-    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, f"{json.dumps(plain, indent=1)}\n".encode())
 
 
 def read_options(function: Callable[..., None], path: Path) -> dict[str, Any]:
-    """The arguments of a command's function from what `keep_options` wrote."""
+    """The arguments of a command's function from what `keep_options` wrote.
+
+    Raises:
+        ValueError: the file is empty or broken.
+    """
+    kept = _read(path)
+    if kept is None:
+        raise ValueError(
+            f"{path} must hold the options of a {function.__name__}, but is empty or broken: give "
+            f"`lsh-native {function.__name__}` the same options and --output again, which writes "
+            "it anew and goes on"
+        )
     parser = make_parser(function)
-    parsed = parser.parse_object(json.loads(path.read_text(encoding="utf-8")))
+    parsed = parser.parse_object(kept)
     options = vars(parser.instantiate(parsed))
     return {name: value for name, value in options.items() if name != "config"}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a file of options holds, None where it is not whole."""
+    try:
+        kept = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return kept if isinstance(kept, dict) else None
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,10 @@ def make_parser(function: Callable[..., None]) -> ArgumentParser:
     for action in parser._actions:  # a switch may stand alone: --watch for --watch true
         if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
+        if not action.option_strings and getattr(action, "_typehint", None) == list[int]:
+            # numbers one after the other, not as the text of a list
+            action.nargs, action.metavar = "+", action.dest
+            action._typehint = int  # type: ignore[attr-defined]
     if takes_recipe(function):
         about = "a TOML file with these options; the name alone right after the command will do"
         parser.add_argument("--config", action="config", help=about)

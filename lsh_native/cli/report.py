@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lsh_native.cli.evidence import scores_at_hand
 from lsh_native.cli.search import STORE
 from lsh_native.report.finish import read_table, write_figures, write_report
 from lsh_native.search.store import Store
@@ -19,6 +20,7 @@ def report(study: Path, figures: Path | None = None) -> None:
         figures: a folder for the page's figures as SVG files.
     """
     with Store(study / STORE, read_only=True) as store:
+        scores_at_hand(store)
         table = read_table(store, study)
         print(write_report(store, study, table))
         if figures is not None:

@@ -33,7 +33,10 @@ def resume(
     """
     if (folder / STORE).exists() and (folder / CONFIGURATION).exists():
         options = read_options(search, folder / CONFIGURATION)
-        running = replace(options["running"], **{**dict.fromkeys(_SPENT), **_said(running)})
+        said, begun = _said(running), options["running"]
+        if said.get("executor", begun.executor) != begun.executor:
+            begun = replace(begun, address=None)  # of the executor that is left
+        running = replace(begun, **{**dict.fromkeys(_SPENT), **said})
         search(**{**options, "output": folder, "evidence": evidence, "running": running})
     elif (folder / OPTIONS).exists():
         if evidence or _said(running):

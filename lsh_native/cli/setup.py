@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +14,12 @@ import torch
 from lsh_native.cli.data import DataSettings, load_corpus
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import Executor, RunnerSource
-from lsh_native.search.executors.local import Local
+from lsh_native.search.executors.local import Local, visible_devices
+from lsh_native.search.executors.patience import Patience
+from lsh_native.search.extras import require
 from lsh_native.search.halving import ASHA, Halving, Hyperband
 from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination
+from lsh_native.search.rounds import Elimination, Full
 from lsh_native.search.sampler import BayesianSampler, GridSampler, RandomSampler, Sampler
 from lsh_native.search.training_runner import SpectrumSettings, TrainingRunner
 from lsh_native.search.trial import Trial
@@ -24,8 +28,10 @@ from lsh_native.training import Recipe
 __all__ = [
     "ROUNDS",
     "SAMPLERS",
+    "RungSettings",
     "RunningSettings",
     "Steps",
+    "check_running",
     "make_executor",
     "make_rounds",
     "make_runner",
@@ -41,14 +47,60 @@ SAMPLERS: Mapping[str, Callable[[], Sampler]] = {
     "grid": GridSampler,
 }
 
-ROUNDS: Mapping[str, Callable[[int], Rounds]] = {
-    "elimination": Elimination.spread,
-    "insertion": lambda total: Elimination.spread(total, insertions=2),
-    "halving": lambda total: Halving(total=total, first=_third(total)),
-    "asha": lambda total: ASHA(total=total, first=_ninth(total)),
-    "hyperband": lambda total: Hyperband(total=total, first=_ninth(total)),
-    "full": Elimination.full,
+
+@dataclass(frozen=True, kw_only=True)
+class RungSettings:
+    """When candidates are compared and how many go on; what is not said is the rounds' own.
+
+    Args:
+        first: epoch of the first comparison; by default a third of the schedule, a ninth for
+            `asha` and `hyperband`.
+        every: epochs from one elimination to the next; by default they are spread evenly over the
+            rest. For `elimination` and `insertion`.
+        survivors: share of the candidates that an elimination leaves, in (0, 1); by default
+            ⌊n/2⌋ + 1 of n. For `elimination` and `insertion`.
+        insertions: candidates that come near the best ones after each elimination but the last; 2
+            by default. For `insertion`.
+        eta: by which a rung has fewer candidates and more epochs than the one before; 3 by default.
+            For `halving`, `asha` and `hyperband`.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    first: int | None = None
+    every: int | None = None
+    survivors: float | None = None
+    insertions: int | None = None
+    eta: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("first", 1), ("every", 1), ("insertions", 1), ("eta", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"rungs.{name} must be at least {least}, got {value}")
+        if self.survivors is not None and not 0 < self.survivors < 1:
+            raise ValueError(f"rungs.survivors must be a share in (0, 1), got {self.survivors}")
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The settings that were said."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+_RULE, _ETA = ("first", "every", "survivors"), ("first", "eta")
+# What the rounds call a setting, where it is not by the same name.
+_FIELDS = {"eta": "factor"}
+
+ROUNDS: Mapping[str, tuple[Callable[..., Rounds], tuple[str, ...], int]] = {
+    "elimination": (Elimination, _RULE, 3),
+    "insertion": (partial(Elimination, insertions=2), (*_RULE, "insertions"), 3),
+    "halving": (Halving, _ETA, 3),
+    "asha": (ASHA, _ETA, 9),
+    "hyperband": (Hyperband, _ETA, 9),
+    "full": (Full, (), 0),
 }
+"""How rounds are made, which settings they read, and after which part of a schedule they begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +140,7 @@ def make_sampler(name: str) -> Sampler:
         ValueError: there is none of that name, or what it needs is not installed.
     """
     if name.startswith("optuna_"):
+        require("optuna")
         from lsh_native.search.optuna_sampler import OptunaSampler
 
         return OptunaSampler(name.removeprefix("optuna_"))
@@ -96,9 +149,35 @@ def make_sampler(name: str) -> Sampler:
     return SAMPLERS[name]()
 
 
-def make_rounds(name: str, total: int) -> Rounds:
-    """Make rounds by name for a schedule of so many epochs."""
-    return ROUNDS[name](total)
+def make_rounds(name: str, total: int, rungs: RungSettings) -> Rounds:
+    """Make rounds by name for a schedule of so many epochs.
+
+    Raises:
+        ValueError: they do not read one of the settings, or it does not suit the schedule.
+    """
+    make, reads, part = ROUNDS[name]
+    told = rungs.said
+    if ignored := [setting for setting in told if setting not in reads]:
+        readers = [each for each, (_, own, _) in ROUNDS.items() if ignored[0] in own]
+        raise ValueError(
+            f"rungs.{ignored[0]} must be left to rounds that read it ({', '.join(readers)}), got "
+            f"it for {name}"
+        )
+    if "survivors" in told:
+        told["survivors"] = _share(told["survivors"])
+    if "first" in reads:
+        told.setdefault("first", max(1, -(-total // part)))
+    return make(total=total, **{_FIELDS.get(name, name): value for name, value in told.items()})
+
+
+def _share(share: float) -> Callable[[int], int]:
+    """The rule that leaves a share of the candidates, one at least."""
+
+    def survivors(count: int) -> int:
+        return max(1, math.floor(share * count + 1e-9))
+
+    survivors.__name__ = f"share_{share:g}"  # by which a study knows it
+    return survivors
 
 
 def make_runner(settings: Mapping[str, Any], on_step: Steps | None = None) -> TrainingRunner:
@@ -137,6 +216,21 @@ def runner_settings(
     }
 
 
+def check_running(running: RunningSettings) -> None:
+    """Refuse, before anything is written, where trials cannot run as they are to.
+
+    Raises:
+        ValueError: what the executor needs is not installed, or two settings contradict each other.
+    """
+    if running.executor in ("ray", "slurm"):
+        require(running.executor)
+    if running.address is not None and running.executor != "ray":
+        raise ValueError(
+            f"running.address must be that of a Ray cluster, got one for {running.executor}"
+        )
+    Patience(silence=running.silence, time_limit=running.time_limit)
+
+
 def make_executor(
     running: RunningSettings, settings: Mapping[str, Any], on_step: Steps
 ) -> Executor:
@@ -155,6 +249,8 @@ def make_executor(
             threads=running.threads or 1,
             gpus=1.0 if running.device == "cuda" else 0.0,
             workers=running.workers,
+            silence=running.silence,
+            time_limit=running.time_limit,
         )
     if running.executor == "slurm":
         from lsh_native.search.executors.slurm import Slurm
@@ -165,6 +261,8 @@ def make_executor(
             workers=running.workers or 4,
             threads=running.threads or 1,
             gpus=int(running.device == "cuda"),
+            silence=running.silence,
+            time_limit=running.time_limit,
         )
     gpus = torch.cuda.device_count() if running.device == "cuda" else 0
     cores = torch.get_num_threads()
@@ -172,15 +270,7 @@ def make_executor(
         source,
         workers=running.workers or gpus or max(1, cores // 2),
         threads=running.threads,
-        devices=[str(index) for index in range(gpus)],
+        devices=visible_devices(gpus),
         silence=running.silence,
         time_limit=running.time_limit,
     )
-
-
-def _third(total: int) -> int:
-    return max(1, -(-total // 3))
-
-
-def _ninth(total: int) -> int:
-    return max(1, -(-total // 9))

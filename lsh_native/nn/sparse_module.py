@@ -273,16 +273,17 @@ class SparseModule(nn.Module):
 
         Inside `PackedWeights` it is made once.
         """
-        mask = self._mask(name)
-        if mask is not None and keeps_packed():
+        weight, mask = self._weight(name), self._mask(name)
+        if mask is None:
+            return weight
+        if keeps_packed():
             buffer = getattr(self, f"{name}_mask")  # `_mask` may have made another of it
-            return kept_form(self._weight(name), buffer, "dense", partial(self.masked_weight, name))
-        if mask is None or is_transformed() or torch.compiler.is_compiling():
-            plain = mask is None or self.gradient == "masked"
-            return self.masked_weight(name) if plain else zero_forward(self._weight(name), ~mask)
-        weight = self._weight(name)
+            return kept_form(weight, buffer, "dense", partial(self.masked_weight, name))
+        dense = self.gradient == "dense"
+        if is_transformed() or torch.compiler.is_compiling():
+            return zero_forward(weight, ~mask) if dense else self.masked_weight(name)
         # torch has no type for apply
-        masked: Tensor = _Masked.apply(weight, mask, self.gradient == "dense")  # type: ignore[no-untyped-call]
+        masked: Tensor = _Masked.apply(weight, mask, dense)  # type: ignore[no-untyped-call]
         return masked
 
     def masked_weight(self, name: str) -> Tensor:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lsh_native.report import plots
 from lsh_native.report.figures import Figure, name_of
 from lsh_native.report.tables import perplexity
 from lsh_native.report.trial_tables import words
 from lsh_native.report.view import StudyView
+from lsh_native.search.candidate import Value
 from lsh_native.search.result import TrialSummary
 
 # Candidates below which importance would be noise.
 _FEW = 8
+# Groups of about equal size into which the values of a number are put, and the fewest in one.
+_GROUPS, _MEMBERS = 4, 4
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -21,33 +27,67 @@ def importance(view: StudyView) -> Figure | None:
     if len(compared) < _FEW:
         return None
     losses = np.array([loss for _, loss in compared])
-    shares = []
+    shares, left_out = [], []
     for name in _varying(view):
-        values = [
-            str(s.trial.candidate.to_dict().get(name)) for s, _ in compared if s.trial.candidate
-        ]
-        groups = [losses[[v == value for v in values]] for value in dict.fromkeys(values)]
-        between = sum(len(g) * (g.mean() - losses.mean()) ** 2 for g in groups)
-        within = sum(float(np.square(g - g.mean()).sum()) for g in groups)
-        freedom = len(losses) - len(groups)
-        if len(groups) > 1 and freedom > 0:
-            # ω²: the share of the variance, less what chance alone would give.
-            noise = within / freedom
-            share = (between - (len(groups) - 1) * noise) / (between + within + noise)
-            shares.append((words(name), max(0.0, float(share))))
+        values = [s.trial.candidate.to_dict().get(name) for s, _ in compared if s.trial.candidate]
+        share = _omega_squared(losses, _grouped(values))
+        if share is None:
+            left_out.append(words(name))
+        else:
+            shares.append((words(name), share))
     if not shares:
         return None
     shares.sort(key=lambda share: -share[1])
+    without = (
+        f" Left out: {', '.join(left_out)}, of which too few candidates have the same value."
+        if left_out
+        else ""
+    )
     axes = plots.bars(shares, title="share of the variance of the loss")
     return Figure(
         name="importance",
         caption=(
             f"How much of the spread of the validation losses of {len(compared)} candidates after "
             f"epoch {_first_epoch(view)} goes with each parameter taken alone (ω², which is zero "
-            "on average where nothing does)."
+            "on average where nothing does). Numbers that hardly repeat are put into up to "
+            f"{_GROUPS} groups of equal size, from low to high.{without}"
         ),
         panels=(("Importance of each parameter", plots.to_svg(axes)),),
     )
+
+
+def _grouped(values: Sequence[Value | None]) -> list[int]:
+    """Return the group of each value: its own, or for a number that hardly repeats a quantile.
+
+    A parameter that a candidate does not have is one more value.
+    """
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    distinct = sorted(set(numbers))
+    count = min(_GROUPS, len(numbers) // _MEMBERS)
+    if len(distinct) * _MEMBERS <= len(numbers) or count < 2:
+        keys = [str(value) for value in values]
+    else:
+        edges = np.quantile(numbers, np.linspace(0, 1, count + 1)[1:-1])
+        keys = [
+            str(np.searchsorted(edges, v, side="right")) if v in distinct else f"no number: {v}"
+            for v in values
+        ]
+    return [list(dict.fromkeys(keys)).index(key) for key in keys]
+
+
+def _omega_squared(losses: NDArray[np.float64], groups: Sequence[int]) -> float | None:
+    """Return ω², the share of the variance less what chance would give; None for no such share."""
+    members = [losses[np.array(groups) == group] for group in sorted(set(groups))]
+    freedom = len(losses) - len(members)
+    if len(members) < 2 or freedom < len(members):
+        return None
+    between = sum(len(m) * (m.mean() - losses.mean()) ** 2 for m in members)
+    within = sum(float(np.square(m - m.mean()).sum()) for m in members)
+    if not (between + within):
+        return None
+    noise = within / freedom
+    share = (between - (len(members) - 1) * noise) / (between + within + noise)
+    return max(0.0, float(share))
 
 
 def coordinates(view: StudyView) -> Figure | None:

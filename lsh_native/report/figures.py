@@ -207,7 +207,7 @@ def turnover(view: StudyView) -> Figure | None:
     panels = []
     for name, title in (
         ("survival", "first connections still there, %"),
-        ("explored", "weights that were a connection so far, %"),
+        ("explored", "weights connected so far, %"),
     ):
         curves = []
         for summary in view.by_survival()[::-1]:  # the best on top

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from lsh_native.search.constraint import Constraint, Missed
 from lsh_native.search.result import Budget
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class FinalTable:
         found: The best sparse network, or None if no candidate finished.
         budget: What the search cost.
         best_possible_perplexity: Of the source of the text, where its entropy rate is known.
+        missed: Targets that the network found does not keep to.
 
     Raises:
         ValueError: If the best possible perplexity is not a finite number >= 1.
@@ -163,6 +165,7 @@ class FinalTable:
     found: ModelFigures | None
     budget: Budget
     best_possible_perplexity: float | None = None
+    missed: tuple[Missed, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self, ("best_possible_perplexity",), least=1)
@@ -176,6 +179,7 @@ class FinalTable:
             "found": found,
             "found_over_dense": None if found is None else _ratios(found, dense),
             "best_possible_perplexity": self.best_possible_perplexity,
+            "missed": [{**asdict(m.constraint), "value": m.value} for m in self.missed],
             "budget": budget_to_dict(self.budget),
         }
 
@@ -188,6 +192,12 @@ class FinalTable:
             found=None if found is None else ModelFigures.from_dict(found),
             budget=budget,
             best_possible_perplexity=record["best_possible_perplexity"],
+            missed=tuple(
+                Missed(
+                    constraint=Constraint(name=m["name"], at_most=m["at_most"]), value=m["value"]
+                )
+                for m in record.get("missed", ())
+            ),
         )
 
 

@@ -88,6 +88,7 @@ def finish_study(store: Store, runner: TrainingRunner, folder: Path) -> Finished
         found=found[0] if found else None,
         budget=result.budget,
         best_possible_perplexity=runner.corpus.best_perplexity,
+        missed=result.missed,
     )
     text = json.dumps(_summary(result, store, table), indent=1, allow_nan=False)
     replace_file(folder / SUMMARY, f"{text}\n".encode())

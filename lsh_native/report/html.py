@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lsh_native.report.tables import (
     perplexity,
 )
 from lsh_native.report.view import StudyView, view_study
+from lsh_native.search.score import Score
 from lsh_native.search.store import Store
 
 TITLE = "Search for a sparse network"
@@ -30,6 +31,7 @@ def write_report(
     *,
     table: FinalTable | None = None,
     title: str = TITLE,
+    scores: Mapping[str, Score] | None = None,
 ) -> Path:
     """Write the page about a study, whole or not at all.
 
@@ -38,6 +40,7 @@ def write_report(
         store: The study, finished or not.
         table: The final table; without it the page shows what the store knows.
         title: What the search was about, such as the name of the corpus.
+        scores: Scores of the study's own to judge; see `view_study`.
 
     Returns:
         The path.
@@ -47,7 +50,7 @@ def write_report(
         StoreError: If the store cannot be read.
     """
     path = Path(path)
-    page = render(view_study(store), table=table, title=title)
+    page = render(view_study(store, scores), table=table, title=title)
     partial = path.with_name(f"{path.name}.part")
     try:
         partial.write_text(page, encoding="utf-8")

@@ -23,7 +23,7 @@ _ROLES: Mapping[Role, str] = {
     Role.FINISHED: "trained to the end",
     Role.RUNNING: "still in the search",
     Role.STOPPED: "stopped",
-    Role.LOST: "diverged or failed",
+    Role.LOST: "diverged, failed or cancelled",
 }
 
 
@@ -92,9 +92,9 @@ def _evidence(view: StudyView, drawn: Sequence[Figure]) -> Iterator[Markup]:
         return
     yield element("p", element("strong", evidence.verdict))
     yield from _figures(drawn)
-    *rungs, last = worth.evidence_tables(evidence)
-    yield _table(last)
-    for table in rungs:
+    if (replays := worth.replay_table(evidence)) is not None:
+        yield _table(replays)
+    for table in worth.rung_tables(evidence):
         summary = f"Every score {table.header[0]}"
         yield element("details", element("summary", summary), _table(table))
     for note in worth.NOTES:

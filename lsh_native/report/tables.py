@@ -143,6 +143,7 @@ def comparison(table: FinalTable) -> Table:
     notes = ["The network found was chosen by its validation perplexity, not by the test text."]
     if table.found is None:
         notes = ["No candidate finished."]
+    notes += map(str, table.missed)
     if table.best_possible_perplexity is not None:
         notes.append(
             "The best possible perplexity on this text is "

@@ -16,7 +16,9 @@ from lsh_native.search.result import TrialSummary
 def trial_table(view: StudyView) -> Iterator[Markup]:
     """Yield the table of trials, and what all candidates have in common."""
     candidates = [s.trial.candidate.to_dict() for s in view.result.trials if s.trial.candidate]
-    names = [name for name in ("method", *FIELDS) if any(name in c for c in candidates)]
+    told = dict.fromkeys(name for candidate in candidates for name in candidate)
+    fields = [name for name in ("method", *FIELDS) if name in told]
+    names = [*fields, *sorted(told.keys() - {*fields})]  # controls come last
     values = {name: {str(c.get(name, ABSENT)) for c in candidates} for name in names}
     varying = [name for name in names if len(values[name]) > 1]
     common = [f"{words(name)} {values[name].pop()}" for name in names if name not in varying]
@@ -84,12 +86,8 @@ def elimination_tables(view: StudyView) -> Iterator[Markup]:
                     class_="kept" if rung.kept else "gone",
                 )
             )
-        yield element(
-            "table",
-            element("caption", f"after epoch {epoch}"),
-            element("thead", head),
-            element("tbody", *rows),
-        )
+        caption = element("caption", f"after epoch {epoch}")
+        yield scroll(element("table", caption, element("thead", head), element("tbody", *rows)))
 
 
 def swatch(role: Role) -> Markup:

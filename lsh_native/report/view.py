@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from lsh_native.report.tables import perplexity
 from lsh_native.search.evidence import Evidence, read_evidence
 from lsh_native.search.result import StudyResult, TrialSummary, read_result
+from lsh_native.search.score import SCORES, Score, named_score
+from lsh_native.search.start import start_warning
 from lsh_native.search.store import Store
 from lsh_native.search.trial import (
     REFERENCE,
+    REPEAT,
     EpochRecord,
     RungRecord,
     SpectrumRecord,
@@ -54,6 +57,7 @@ class StudyView:
         versions: Of the software that started it.
         evidence: What scores were worth, where enough ends are known to ask.
         repeated: Candidates that were trained again with another seed.
+        unjudged: Scores that decided, or took part in it, and cannot be asked again.
     """
 
     result: StudyResult
@@ -65,6 +69,7 @@ class StudyView:
     versions: Mapping[str, str]
     evidence: Evidence | None = None
     repeated: int = 0
+    unjudged: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -81,7 +86,7 @@ class StudyView:
     def finishers(self) -> tuple[TrialSummary, ...]:
         """Candidates that trained for the full schedule, best first."""
         complete = [s for s in self.result.trials if s.trial.state is State.COMPLETE]
-        return tuple(sorted(complete, key=_loss))
+        return tuple(sorted(complete, key=lambda s: math.inf if s.loss is None else s.loss))
 
     @property
     def lost(self) -> tuple[Trial, ...]:
@@ -142,7 +147,7 @@ class StudyView:
         left, best first.
         """
         ranks = {(rung.round, rung.trial): rung.rank for rung in self.rungs}
-        ends = self.rung_epochs
+        ends = sorted({rung.epoch for rung in self.rungs if not rung.kept})
 
         def key(entry: tuple[int, EpochRecord]) -> tuple[int, int, int]:
             number, record = entry
@@ -195,9 +200,11 @@ class StudyView:
             return f"{found} of {len(trials)} candidates {were} trained to the end."
         if ended == len(trials) >= self.asked:
             return f"The study has no result: none of its {len(trials)} candidates reached the end."
+        inserted = max(0, len(trials) - self.asked)
+        near = f" and {inserted} inserted near the best" if inserted else ""
         return (
-            f"The study is not finished: {len(trials)} of {self.asked} candidates have been "
-            f"proposed, {ended} of them have ended."
+            f"The study is not finished: {len(trials) - inserted} of {self.asked} candidates have "
+            f"been proposed{near}, {ended} of them have ended."
         )
 
     def best_so_far(self) -> str:
@@ -227,13 +234,29 @@ class StudyView:
                 f"{self.asked} candidates were asked for, but the space holds only "
                 f"{len(self.result.trials)}."
             )
-        methods = {s.trial.candidate.method for s in self.result.trials if s.trial.candidate}
-        if "gradual_magnitude" in methods and len(methods) > 1 and self.score != "loss":
+        candidates = [s.trial.candidate for s in self.result.trials if s.trial.candidate]
+        # Where it is not written, whoever starts with connections to lose is taken for dense.
+        density = 1 - float(self.configuration.get("sparsity", 1))
+        if (warning := start_warning(candidates, density, self.score)) is not None:
+            yield warning
+        if self.unjudged:
             yield (
-                "Gradual magnitude pruning starts dense, the other methods start sparse. Their "
-                "distances to the dense reference cannot be compared with one another."
+                f"The evidence leaves out {', '.join(self.unjudged)}, which cannot be asked again: "
+                "a function of the study's own, which only its author has at hand."
             )
-        if self.finishers and not self.repeated:
+        if self.finished:
+            yield from map(str, self.result.missed)
+        for trial in (s.trial for s in self.summaries if s.trial.crash):
+            times = "once" if trial.retries == 1 else f"{trial.retries} times"
+            yield f"Trial {trial.number} was begun anew {times}, last because {trial.crash}."
+        seeds = self.result.budget.seeds
+        if self.finishers and seeds > 1:
+            more = f", {self.repeated} once more for the evidence below," if self.repeated else ""
+            yield (
+                f"Every candidate was trained {seeds} times{more} and is judged by the mean; what "
+                "is shown of one network is of its first training."
+            )
+        elif self.finishers and not self.repeated:
             yield (
                 "Every network was trained once. How much its perplexity changes with the seed of "
                 "its training was not measured."
@@ -253,9 +276,16 @@ class StudyView:
         return self.epochs.get(trial.number, ())
 
 
-def view_study(store: Store) -> StudyView:
-    """Read all that a page shows of a study."""
+def view_study(store: Store, scores: Mapping[str, Score] | None = None) -> StudyView:
+    """Read all that a page shows of a study.
+
+    Args:
+        store: Of the study.
+        scores: Scores to judge beside the named ones: a study's own, if they have no names that
+            say where they are.
+    """
     result = read_result(store)
+    known, unjudged = scores_of(store, scores or {})
     numbers = [s.trial.number for s in result.trials]
     if result.reference is not None:
         numbers.insert(0, result.reference.trial.number)
@@ -267,9 +297,32 @@ def view_study(store: Store) -> StudyView:
         scores={(s.trial, s.epoch, s.name): s.value for s in store.scores()},
         configuration=store.configuration,
         versions=store.versions,
-        evidence=read_evidence(store) if result.budget.evidence_epochs else None,
-        repeated=len({trial.repeats for trial in store.repeats()}),
+        evidence=read_evidence(store, scores=known) if result.budget.evidence_epochs else None,
+        unjudged=unjudged if result.budget.evidence_epochs else (),
+        repeated=len(
+            {t.repeats for t in store.repeats() if t.number // REPEAT >= result.budget.seeds}
+        ),
     )
+
+
+def scores_of(
+    store: Store, own: Mapping[str, Score]
+) -> tuple[Mapping[str, Score], tuple[str, ...]]:
+    """Return the scores by which a study can be judged, and the names of those it cannot be.
+
+    Args:
+        store: Of the study.
+        own: Scores that are at hand.
+    """
+    names = dict.fromkeys(score.name for score in store.scores())
+    names[str(store.configuration.get("search", {}).get("score", "rank_mean"))] = None
+    known, unknown = {**SCORES, **own}, []
+    for name in names:
+        try:
+            known.setdefault(name, own[name] if name in own else named_score(name))
+        except ValueError:
+            unknown.append(name)
+    return known, tuple(unknown)
 
 
 def layers_of(record: SpectrumRecord, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -5,13 +5,19 @@ It is the only writer of their records. A fault ends a trial and nothing else.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from lsh_native.search.errors import ReferenceLostError
+from lsh_native.search.errors import (
+    DiskFullError,
+    ReadOnlyStoreError,
+    ReferenceLostError,
+    StoreError,
+)
 from lsh_native.search.events import (
     EpochDone,
     Event,
@@ -23,6 +29,7 @@ from lsh_native.search.events import (
     TrialStepped,
 )
 from lsh_native.search.executors.job import (
+    DISK,
     Done,
     EpochMeasured,
     Executor,
@@ -71,6 +78,13 @@ _Entry = tuple[int, int, Job]
 """Rank, order and job: what is done first stands first."""
 
 
+_DISK_ERRORS: Mapping[int, type[StoreError]] = {
+    errno.ENOSPC: DiskFullError,
+    errno.EDQUOT: DiskFullError,
+    errno.EROFS: ReadOnlyStoreError,
+}
+
+
 class LimitReached(Exception):  # noqa: N818 - the end of a budget, not an error
     """What the study may spend is spent."""
 
@@ -105,6 +119,7 @@ class Coordinator:
         self._waiting: list[_Entry] = []
         self._asked = 0
         self._busy: dict[int, _Entry] = {}
+        self._refused: StoreError | None = None
         self._started = time.monotonic()
         self._spent = sum(t.epochs for t in (*store.trials(), *store.repeats()))
 
@@ -189,7 +204,14 @@ class Coordinator:
             if self._waiting:
                 return
             raise RuntimeError("there must be a job to wait for, got none")
-        self._executor.work(self._take)
+        try:
+            self._executor.work(self._take)
+        except OSError as error:  # of a checkpoint that came from elsewhere
+            if error.errno not in DISK:
+                raise
+            raise _disk_error(f"{error.filename}: {error.strerror}", error.errno) from error
+        if self._refused is not None:
+            raise self._refused
 
     def _check_reference(self) -> None:
         reference = self.store.trial(REFERENCE)
@@ -248,10 +270,14 @@ class Coordinator:
                 self._record_spectrum(number, spectrum)
             case Done():
                 del self._busy[number]
-                if not self.store.trial(number).state.ended:
-                    self.store.set_state(number, State.WAITING)
+                self._rest(number)
             case Faulted():
                 self._fault(message, self._busy.pop(number))
+
+    def _rest(self, number: int) -> None:
+        """Note that a trial waits to be asked on, unless it has ended."""
+        if not self.store.trial(number).state.ended:
+            self.store.set_state(number, State.WAITING)
 
     def _record_epoch(self, number: int, record: EpochRecord) -> None:
         if self.store.add_epoch(number, record):
@@ -297,7 +323,10 @@ class Coordinator:
         return distance
 
     def _fault(self, fault: Faulted, entry: _Entry) -> None:
-        if fault.state is State.WAITING:  # interrupted between two epochs
+        if fault.disk is not None:
+            self._refused = _disk_error(fault.reason, fault.disk)
+        if fault.state is State.WAITING:  # nor is it the trial's fault that it was interrupted
+            self._rest(fault.number)
             return
         trial = self.store.trial(fault.number)
         if fault.retry and trial.retries < self._retries:
@@ -307,3 +336,10 @@ class Coordinator:
             return
         self.store.set_state(fault.number, fault.state, fault.reason)
         self.emit(TrialLost(trial=self.store.trial(fault.number)))
+
+
+def _disk_error(reason: str, code: int) -> StoreError:
+    """Return what ends a study whose trials can no longer be kept."""
+    kind = _DISK_ERRORS.get(code, StoreError)
+    mend = "make room" if kind is DiskFullError else "mend that"
+    return kind(f"{reason}: {mend} and resume; every trial goes on from its last stored epoch")

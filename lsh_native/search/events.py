@@ -76,7 +76,7 @@ class TrialStepped:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRetried:
-    """A trial is begun anew from its last epoch; `trial.reason` says why."""
+    """A trial is begun anew from its last epoch; `trial.crash` says why."""
 
     trial: Trial
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,9 @@ from lsh_native.search.agreement import (
     spearman,
 )
 from lsh_native.search.coordinator import Coordinator
-from lsh_native.search.race import add_repeat
-from lsh_native.search.result import read_result
+from lsh_native.search.race import add_repeat, mean_by_candidate
+from lsh_native.search.result import final_loss, read_result, seeds_of
+from lsh_native.search.rounds import half_and_one
 from lsh_native.search.score import SCORES, Score, evaluate
 from lsh_native.search.spectral import spectrum_distance
 from lsh_native.search.store import Store
@@ -34,11 +36,11 @@ from lsh_native.search.trial import (
     REFERENCE,
     REPEAT,
     Distance,
-    EpochRecord,
     Measurement,
     Pool,
     State,
     repeat_of,
+    trainings,
 )
 
 Values = NDArray[np.float64]
@@ -65,7 +67,7 @@ def gather(
     total: int,
     seed: int,
     epochs: Iterable[int],
-    repeat: int = 1,
+    seeds: int = 1,
 ) -> None:
     """Train a random sample of stopped candidates to the end, and some trials again.
 
@@ -76,7 +78,7 @@ def gather(
         total: Epochs of the full schedule.
         seed: Of the study.
         epochs: Those at which trials are compared.
-        repeat: The how manieth repeat of a trial is its retest.
+        seeds: Trainings of every candidate in the search; a retest is one more.
     """
     store = coordinator.store
     measured = sorted({*epochs, total})
@@ -85,11 +87,11 @@ def gather(
     sample = [stopped[index] for index in generator.permutation(len(stopped))][:count]
     finished = [t.number for t in store.trials()[1:] if t.state is State.COMPLETE]
     retested = sorted((sample + finished)[:RETESTS])
-    for number in sorted(sample):
+    for member in [m for number in sorted(sample) for m in trainings(number, seeds)]:
         for epoch in measured:
-            if epoch > max(store.distances(number), default=0):
-                coordinator.request(number, epoch)
-    again = [add_repeat(coordinator, n, repeat, seed) for n in (REFERENCE, *retested)]
+            if epoch > max(store.distances(member), default=0):
+                coordinator.request(member, epoch)
+    again = [add_repeat(coordinator, n, seeds, seed) for n in (REFERENCE, *retested)]
     for number in again:
         for epoch in measured:
             coordinator.request(number, epoch, parts=PARTS)
@@ -137,11 +139,16 @@ class ScoreEvidence:
 class Replay:
     """The eliminations of the study played again under another score, on what is known by now.
 
+    Two are by chance: "random_elimination" goes through the same rounds and keeps anybody;
+    "random_search" trains as many candidates to the end as the same epochs allow, and knows the
+    best of them. Of both the expectation is given.
+
     Args:
-        name: Of the score.
-        picked: The candidate that would have been found.
+        name: Of the score, or one of the above.
+        picked: The candidate that would have been found; None where that is a matter of chance.
         regret: Its loss in perplexity against the best candidate, relative to it.
-        curve: Best validation loss so far after so many epochs of the candidates, as pairs.
+        curve: Best validation loss so far after so many epochs of the candidates, as pairs; of
+            random search one a candidate.
     """
 
     name: str
@@ -157,11 +164,15 @@ class Evidence:
     Args:
         score: The one that decided.
         candidates: Size of the pool.
-        finals: Final validation loss of each candidate whose end is known, by number.
+        finals: Final validation loss of each candidate whose end is known, by number; the mean
+            over its trainings.
         scores: Every score at every rung.
         replays: The search under each score, and its rivals, for the same epochs.
         chance: Expected relative regret of one pick at random, and of three.
         epochs: Epochs that were trained for the evidence alone.
+        spent: Epochs that the candidates of each replay train.
+        reference_epochs: Those of the dense reference, which a search by spectra pays beyond.
+        eliminated: Whether the study stopped anybody; where not, replays keep ⌊n/2⌋ + 1.
     """
 
     score: str
@@ -171,6 +182,9 @@ class Evidence:
     replays: tuple[Replay, ...]
     chance: tuple[float, float]
     epochs: int
+    spent: int
+    reference_epochs: int
+    eliminated: bool
 
     @property
     def verdict(self) -> str:
@@ -180,6 +194,11 @@ class Evidence:
             return (
                 f"Nothing can be said about any score: the end of {count} candidates is known, "
                 f"and at least {ENOUGH} are needed."
+            )
+        if not self.scores:
+            return (
+                "Nothing can be said about any score: candidates were not compared before their "
+                "end."
             )
         rows = [row for row in self.scores if row.name == self.score and row.spearman]
         if not rows:
@@ -211,28 +230,44 @@ def read_evidence(
     """Work the evidence out from what is stored; None where fewer than three ends are known."""
     configuration = store.configuration.get("search", {})
     total = int(configuration.get("rounds", {}).get("total", 0))
-    trials = [t for t in store.trials() if t.candidate is not None]
-    known = [t for t in trials if t.epochs >= total > 0 and not t.state.lost]
-    if len(known) < 3:
+    seeds = seeds_of(store)
+    trials = {t.number: t for t in (*store.trials(), *store.repeats())}
+    ended = {n for n, t in trials.items() if t.epochs >= total > 0 and not t.state.lost}
+    candidates = {n: t.candidate for n, t in trials.items() if t.kind == "candidate"}
+    finals = {
+        number: loss
+        for number in candidates
+        if ended.issuperset(trainings(number, seeds))
+        and (loss := final_loss(store, number, seeds)) is not None
+    }
+    if len(finals) < 3:
         return None
-    finals = {t.number: min(e.valid_loss for e in store.epochs(t.number)) for t in known}
-    rungs: dict[int, float] = {}
-    for rung in store.rungs():
-        rungs.setdefault(rung.epoch, 1.0)
-    for epoch in rungs:
-        entered = [r for r in store.rungs() if r.epoch == epoch]
-        rungs[epoch] = sum(r.kept for r in entered) / len(entered)
-    judged = _Judged(store, finals, total, scores, distance)
-    decided = str(configuration.get("score", "rank_mean"))
+    judged = _Judged(store, finals, total, seeds, scores, distance)
+    shares = _shares(store)
+    budget = read_result(store).budget
+    spent, replays = judged.replays(shares)
     return Evidence(
-        score=decided,
-        candidates=len(trials),
+        score=str(configuration.get("score", "rank_mean")),
+        candidates=len(candidates),
         finals=finals,
-        scores=tuple(row for epoch in sorted(rungs) for row in judged.rows(epoch)),
-        replays=judged.replays(rungs),
+        scores=tuple(row for epoch in sorted(shares) for row in judged.rows(epoch)),
+        replays=replays,
         chance=(chance_regret(judged.outcome, 1), chance_regret(judged.outcome, 3)),
-        epochs=read_result(store).budget.evidence_epochs,
+        epochs=budget.evidence_epochs,
+        spent=spent,
+        reference_epochs=budget.reference_epochs,
+        eliminated=None not in shares.values(),
     )
+
+
+def _shares(store: Store) -> dict[int, float | None]:
+    """Return which share went on, by the epoch of a rung; None where the study stopped nobody."""
+    rungs = store.rungs()
+    eliminated = not all(rung.kept for rung in rungs)
+    return {
+        epoch: fmean(rung.kept for rung in rungs if rung.epoch == epoch) if eliminated else None
+        for epoch in sorted({rung.epoch for rung in rungs})
+    }
 
 
 class _Judged:
@@ -243,113 +278,145 @@ class _Judged:
         store: Store,
         finals: Mapping[int, float],
         total: int,
+        seeds: int,
         scores: Mapping[str, Score],
         distance: Distance,
     ) -> None:
-        self._store, self._total, self._scores = store, total, dict(scores)
-        self._scores["largest_drop_fraction"] = _largest_drop_fraction
+        self._store, self._total, self._seeds = store, total, seeds
+        self._scores = {**scores, "largest_drop_fraction": _largest_drop_fraction}
         self._distance = distance
         self.numbers = sorted(finals)
-        best = min(finals.values())
+        self._best = min(finals.values())
         # Relative to the best perplexity: exp(a) / exp(b) - 1.
-        self.outcome = np.array([math.expm1(finals[n] - best) for n in self.numbers])
+        self.outcome = np.array([math.expm1(finals[n] - self._best) for n in self.numbers])
         self._dense = {s.epoch: s for s in store.spectra(REFERENCE)}
-        self._pools: dict[int, Pool] = {}
+        self._pools: dict[int, tuple[Measurement, ...]] = {}
+        # The lowest loss up to each epoch, the mean over a candidate's trainings.
+        self._lowest = {
+            number: np.mean(
+                [
+                    np.minimum.accumulate([record.valid_loss for record in measurement.epochs])
+                    for measurement in self._pool(total, [number])
+                ],
+                axis=0,
+            )
+            for number in self.numbers
+        }
 
     def rows(self, epoch: int) -> Iterable[ScoreEvidence]:
         """Yield what is known of each score at a rung."""
-        pool = self._pool(epoch, self.numbers)
-        place = {n: index for index, n in enumerate(self.numbers)}
-        outcome = self.outcome[[place[m.number] for m in pool]]
-        losses = np.array([m.epochs[-1].valid_loss for m in pool])
-        configured = features([m.candidate for m in pool])
-        drops = np.array([m.candidate.drop_fraction or 0.0 for m in pool])[:, None]
+        candidates = [self._store.trial(n).candidate for n in self.numbers]
+        known = [candidate for candidate in candidates if candidate is not None]
+        losses = self._values("loss", SCORES["loss"], epoch)
+        configured = features(known)
+        drops = np.array([candidate.drop_fraction or 0.0 for candidate in known])[:, None]
         tokens = self._token_noise(epoch)
         for name, score in self._scores.items():
-            values = _values(name, score, pool)
-            if values is None or not np.isfinite(values).all() or len(values) < 3:
+            values = self._values(name, score, epoch)
+            if values is None or losses is None:
                 continue
             far = name.startswith("lyapunov")
             yield ScoreEvidence(
                 name=name,
                 epoch=epoch,
                 count=len(values),
-                spearman=spearman(values, outcome),
-                kendall=kendall(values, outcome),
-                over_loss=None if name == "loss" else difference(values, losses, outcome),
-                given_drop=partial(values, outcome, drops),
-                given_configuration=partial(values, outcome, configured),
-                regret=regret(values, outcome, 1),
-                regret_of_three=regret(values, outcome, 3),
+                spearman=spearman(values, self.outcome),
+                kendall=kendall(values, self.outcome),
+                over_loss=None if name == "loss" else difference(values, losses, self.outcome),
+                given_drop=partial(values, self.outcome, drops),
+                given_configuration=partial(values, self.outcome, configured),
+                regret=regret(values, self.outcome, 1),
+                regret_of_three=regret(values, self.outcome, 3),
                 retest=self._retest(name, score, epoch, values),
                 tokens=tokens if name == "lyapunov" else None,
                 floor=self._floor(score, epoch, values) if far else None,
             )
 
-    def replays(self, rungs: Mapping[int, float]) -> tuple[Replay, ...]:
-        """Return the search under each score, at random, and without any elimination."""
-        if not rungs:
-            return ()
+    def replays(self, shares: Mapping[int, float | None]) -> tuple[int, tuple[Replay, ...]]:
+        """Return the search under each score and by chance, and the epochs that each takes."""
+        if not shares:
+            return 0, ()
+        generator = np.random.default_rng(0)
+        by_chance = [self._replay(shares, "", _shuffled(generator)) for _ in range(_RANDOM)]
+        spent = by_chance[0][1][-1][0]
         replays = [
             Replay(name=name, picked=left, regret=self._regret(left), curve=curve)
             for name, score in self._scores.items()
-            for left, curve in [self._replay(rungs, name, score)]
+            for left, curve in [self._replay(shares, name, score)]
             if left is not None
         ]
-        generator = np.random.default_rng(0)
-        by_chance = [
-            self._regret(self._replay(rungs, "", _shuffled(generator))[0]) for _ in range(_RANDOM)
+        mean = float(np.mean([self._regret(left) for left, _ in by_chance]))
+        return spent, (*replays, self._random_search(spent), _random("random_elimination", mean))
+
+    def _random_search(self, spent: int) -> Replay:
+        """Return the best of as many candidates, trained to the end, as the epochs allow."""
+        each = self._total * self._seeds
+        regrets = [
+            chance_regret(self.outcome, count)
+            for count in range(1, min(spent // each, len(self.numbers)) + 1)
         ]
-        replays.append(Replay(name="random", picked=None, regret=float(np.mean(by_chance))))
-        return tuple(replays)
+        curve = tuple(
+            (count * each, self._best + math.log1p(worse))
+            for count, worse in enumerate(regrets, start=1)
+        )
+        return _random("random_search", regrets[-1], curve)
 
     def _replay(
-        self, rungs: Mapping[int, float], name: str, score: Score
+        self, shares: Mapping[int, float | None], name: str, score: Score
     ) -> tuple[int | None, tuple[tuple[int, float], ...]]:
         left, spent, reached, best = list(self.numbers), 0, 0, math.inf
         curve: list[tuple[int, float]] = []
-        for epoch in (*sorted(rungs), self._total):
+        for epoch in (*shares, self._total):
             for number in left:
-                spent += epoch - reached
-                losses = [e.valid_loss for e in self._store_epochs(number)[:epoch]]
-                best = min(best, *losses)
+                spent += self._seeds * (epoch - reached)
+                best = min(best, float(self._lowest[number][epoch - 1]))
                 curve.append((spent, best))
             reached = epoch
             if epoch == self._total:
                 break
-            pool = self._pool(epoch, left)
-            values = _values(name, score, pool)
-            if values is None or not np.isfinite(values).all():
+            values = self._scored(name, score, epoch, left)
+            if values is None:
                 return None, ()
-            kept = max(1, round(rungs[epoch] * len(left)))
-            order = np.argsort(values, kind="stable")[:kept]
-            left = [pool[int(index)].number for index in order]
-        by_end = {n: float(r) for n, r in zip(self.numbers, self.outcome, strict=True)}
-        return min(left, key=lambda n: by_end[n], default=None), tuple(curve)
+            share = shares[epoch]
+            kept = half_and_one(len(left)) if share is None else round(share * len(left))
+            left = sorted(values, key=lambda n: values[n])[: max(1, kept)]
+        return min(left, key=self._regret, default=None), tuple(curve)
 
     def _regret(self, number: int | None) -> float:
         if number is None:
             return math.nan
         return float(self.outcome[self.numbers.index(number)])
 
+    def _values(self, name: str, score: Score, epoch: int) -> Values | None:
+        """Return what a score says of all candidates, in the order of `numbers`, or None."""
+        scored = self._scored(name, score, epoch, self.numbers)
+        return None if scored is None else np.array(list(scored.values()))
+
+    def _scored(
+        self, name: str, score: Score, epoch: int, numbers: Sequence[int]
+    ) -> dict[int, float] | None:
+        """Return a finite number for each candidate: the mean over its trainings, or None."""
+        pool = self._pool(epoch, numbers)
+        values = _evaluate(name, score, pool)
+        return None if values is None else mean_by_candidate(pool, values.tolist())
+
     def _pool(self, epoch: int, numbers: Sequence[int]) -> Pool:
         if epoch not in self._pools:
-            found = [self._store.measurement(n, epoch) for n in self.numbers]
-            self._pools[epoch] = self._as_pool(epoch, [m for m in found if m is not None])
+            members = [m for n in self.numbers for m in trainings(n, self._seeds)]
+            found = [self._store.measurement(member, epoch) for member in members]
+            self._pools[epoch] = tuple(m for m in found if m is not None)
         chosen = set(numbers)
-        return self._as_pool(epoch, [m for m in self._pools[epoch] if m.number in chosen])
+        return self._as_pool(
+            epoch, [m for m in self._pools[epoch] if repeat_of(m.number) in chosen]
+        )
 
     def _as_pool(self, epoch: int, measurements: Sequence[Measurement]) -> Pool:
         return Pool(
             measurements=tuple(measurements), epoch=epoch, total=self._total, dense=self._dense
         )
 
-    def _store_epochs(self, number: int) -> tuple[EpochRecord, ...]:
-        measurement = self._pool(self._total, [number])
-        return measurement[0].epochs if len(measurement) else ()
-
     def _retest(self, name: str, score: Score, epoch: int, spread: Values) -> float | None:
-        if name in (*_RELATIVE, "largest_drop_fraction"):
+        if name in (*_RELATIVE, "largest_drop_fraction") or "+" in name:  # ranks
             return None
         pairs = []
         for trial in self._store.repeats():
@@ -360,9 +427,9 @@ class _Judged:
         if len(pairs) < 2:
             return None
         first, again = (
-            _values(name, score, self._as_pool(epoch, side)) for side in zip(*pairs, strict=True)
+            _evaluate(name, score, self._as_pool(epoch, side)) for side in zip(*pairs, strict=True)
         )
-        if first is None or again is None or not np.isfinite(first + again).all():
+        if first is None or again is None:
             return None
         return repeat_noise(first, again, spread)
 
@@ -388,11 +455,17 @@ class _Judged:
         return interaction_noise(np.array(table))
 
 
-def _values(name: str, score: Score, pool: Pool) -> Values | None:
+def _evaluate(name: str, score: Score, pool: Pool) -> Values | None:
+    """Return what a score says of a pool; None where it raises, or a number is not finite."""
     try:
-        return evaluate(name, score, pool)
+        values = evaluate(name, score, pool)
     except ValueError:
         return None
+    return values if np.isfinite(values).all() else None
+
+
+def _random(name: str, worse: float, curve: tuple[tuple[int, float], ...] = ()) -> Replay:
+    return Replay(name=name, picked=None, regret=worse, curve=curve)
 
 
 def _largest_drop_fraction(pool: Pool) -> Values:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsh_native.search.candidate import Candidate, Value
+from lsh_native.search.extras import require
 from lsh_native.search.store import Store
 from lsh_native.search.trial import State, Trial
 
 if TYPE_CHECKING:
     import pandas
+
+_DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
 
 
 def trial_rows(store: Store) -> Iterator[dict[str, Any]]:
@@ -30,6 +33,7 @@ def trial_rows(store: Store) -> Iterator[dict[str, Any]]:
             "seed": trial.seed,
             "repeats": trial.repeats,
             "retries": trial.retries,
+            "crash": trial.crash,
             "host": trial.host,
             "created": trial.created,
             "started": trial.started,
@@ -39,14 +43,14 @@ def trial_rows(store: Store) -> Iterator[dict[str, Any]]:
             "best_epoch": best.epoch if best else None,
             "valid_loss": best.valid_loss if best else None,
             "density_reached": epochs[-1].density if epochs else None,
-            "non_zeros": epochs[-1].details.get("non_zeros") if epochs else None,
+            **_measured(epochs[-1].details if epochs else {}),
             "distance": distances[max(distances)] if distances else None,
             "seconds": sum(epoch.seconds for epoch in epochs),
         }
 
 
 def epoch_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield a row for each epoch of each trial, with the distance and the scores where taken."""
+    """Yield a row for each epoch of each trial, with distance, scores and details where taken."""
     scores: dict[tuple[int, int], dict[str, float | None]] = {}
     for score in store.scores():
         scores.setdefault((score.trial, score.epoch), {})[f"score_{score.name}"] = score.value
@@ -62,8 +66,18 @@ def epoch_rows(store: Store) -> Iterator[dict[str, Any]]:
                 "tokens": record.tokens,
                 "seconds": record.seconds,
                 "distance": distances.get(record.epoch),
+                **_measured(record.details),
                 **scores.get((trial.number, record.epoch), {}),
             }
+
+
+def _measured(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an epoch measured beside its losses, the densities by matrix."""
+    densities = details.get("densities", {})
+    return {
+        **{name: details.get(name) for name in _DETAILS},
+        **{f"density_{matrix}": share for matrix, share in densities.items()},
+    }
 
 
 ROWS = {"trials": trial_rows, "epochs": epoch_rows}
@@ -90,7 +104,12 @@ def write_jsonl(store: Store, path: Path, what: str = "trials") -> Path:
 
 
 def to_frame(store: Store, what: str = "trials") -> pandas.DataFrame:
-    """Return rows as a DataFrame; needs pandas."""
+    """Return rows as a DataFrame.
+
+    Raises:
+        ValueError: If pandas is not installed.
+    """
+    require("frame")
     import pandas
 
     return pandas.DataFrame(list(ROWS[what](store)))
@@ -100,15 +119,14 @@ def write_optuna(store: Store, path: Path, name: str = "lsh") -> Path:
     """Write the candidates into an SQLite storage of Optuna's, which `optuna-dashboard` shows.
 
     The value of a trial is its best validation loss; losses of its epochs are intermediate values,
-    distance and non-zeros user attributes. Needs Optuna.
+    distances and what else was measured user attributes.
 
     Raises:
         ValueError: If Optuna is not installed, or the storage holds a study of that name.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ValueError(f"Optuna must be installed, pip install optuna: {error}") from None
+    require("optuna")
+    import optuna
+
     try:
         study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name)
     except optuna.exceptions.DuplicatedStudyError:
@@ -162,6 +180,6 @@ def _optuna_trial(store: Store, trial: Trial, spread: Mapping[str, Any]) -> Any:
             "trial": trial.number,
             "reason": trial.reason,
             "distances": {str(epoch): value for epoch, value in distances.items()},
-            "non_zeros": epochs[-1].details.get("non_zeros") if epochs else None,
+            **_measured(epochs[-1].details if epochs else {}),
         },
     )

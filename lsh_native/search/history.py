@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,14 +18,17 @@ class Observation:
         candidate: It is never proposed again.
         score: Smaller is better; None while it is pending and if it failed.
         pending: Whether its score is still to come.
+        excess: By which share it misses a constraint; infinite if that is unknown.
 
     Raises:
-        ValueError: If the score is not finite, or there is one though it is pending.
+        ValueError: If the score is not finite, there is one though it is pending, or the excess is
+            below 0.
     """
 
     candidate: Candidate
     score: float | None = None
     pending: bool = False
+    excess: float = 0.0
 
     def __post_init__(self) -> None:
         if self.score is not None and (self.pending or not math.isfinite(self.score)):
@@ -33,6 +36,8 @@ class Observation:
                 f"score must be finite, and None while pending, got {self.score} for "
                 f"{self.candidate}"
             )
+        if not self.excess >= 0:
+            raise ValueError(f"excess must be at least 0, got {self.excess} for {self.candidate}")
 
 
 class History:
@@ -66,6 +71,29 @@ class History:
 
     def __iter__(self) -> Iterator[Observation]:
         return iter(self._observations)
+
+    @cached_property
+    def targets(self) -> Mapping[Candidate, float]:
+        """What a sampler makes small: a number for each candidate that has a score.
+
+        Where all keep to the constraints it is the score. One that misses a constraint lies behind
+        all that keep to them, by up to twice the spread of their scores, the further the more it
+        misses; its own score says nothing any more. So a model learns where the constraints end,
+        and no excess, however large, flattens what it knows of scores.
+        """
+        scored = [(o, o.score) for o in self if o.score is not None]
+        kept = [score for observation, score in scored if not observation.excess]
+        if len(kept) == len(scored):
+            return {observation.candidate: score for observation, score in scored}
+        worst, spread = (max(kept), max(kept) - min(kept)) if kept else (0.0, 0.0)
+        # Where the scores are equal, or none, any step will do that a float can tell.
+        step = max(spread, 1e-6 * abs(worst)) or 1.0
+        return {
+            observation.candidate: worst + step * (2 - 1 / (1 + observation.excess))
+            if observation.excess
+            else score
+            for observation, score in scored
+        }
 
     @cached_property
     def _observations(self) -> tuple[Observation, ...]:

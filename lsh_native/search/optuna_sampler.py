@@ -64,7 +64,13 @@ class OptunaSampler:
                 seed=int(generator.integers(2**31))
             )
             study = optuna.create_study(sampler=sampler)
-            study.add_trials([_told(space, o) for o in history if o.score is not None or o.pending])
+            study.add_trials(
+                [
+                    _told(space, o, history.targets.get(o.candidate))
+                    for o in history
+                    if o.score is not None or o.pending
+                ]
+            )
             for _ in range(_TRIES):
                 candidate = _suggest(study.ask(), space)
                 if candidate not in known:
@@ -103,7 +109,7 @@ def _choose(trial: Any, label: str, choices: Choices) -> Any:
     return trial.suggest_float(label, choices.low, choices.high, log=choices.log)
 
 
-def _told(space: Space, observation: Observation) -> optuna.trial.FrozenTrial:
+def _told(space: Space, observation: Observation, target: float | None) -> optuna.trial.FrozenTrial:
     candidate = observation.candidate
     values = candidate.to_dict()
     dimensions = space.dimensions(candidate.method)
@@ -115,7 +121,7 @@ def _told(space: Space, observation: Observation) -> optuna.trial.FrozenTrial:
         state=state.RUNNING if observation.pending else state.COMPLETE,
         params={"method": candidate.method, **parameters},
         distributions={"method": method, **distributions},
-        value=observation.score,
+        value=target,
     )
 
 

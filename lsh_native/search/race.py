@@ -17,6 +17,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from lsh_native.search.candidate import Candidate
+from lsh_native.search.constraint import Constraint, excess
 from lsh_native.search.coordinator import Coordinator
 from lsh_native.search.errors import ScoreFailedError
 from lsh_native.search.events import Eliminated, PoolExhausted, ScoreFailed, TrialProposed
@@ -32,28 +33,11 @@ from lsh_native.search.trial import (
     Pool,
     Rung,
     SpectrumRecord,
+    State,
+    TrialFault,
     repeat_of,
+    trainings,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constraint:
-    """What a candidate must keep to; one that does not is ranked behind all that do.
-
-    Args:
-        name: Of a number in the details of an epoch, such as "non_zeros" or "token_milliseconds".
-        at_most: The largest that will do.
-    """
-
-    name: str
-    at_most: float
-
-    def excess(self, measurement: Measurement) -> float:
-        """Return by which share a trial is above; 0 if it keeps to it, infinite if unknown."""
-        value = measurement.epochs[-1].details.get(self.name)
-        if value is None:
-            return math.inf
-        return max(0.0, float(value) / self.at_most - 1) if self.at_most else float(value > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +84,12 @@ class Race:
         self._coordinator, self._store = coordinator, coordinator.store
         self._known = {trial.number: trial.candidate for trial in self._store.trials()}
         self._now = 0.0
-        self._flying: list[tuple[float, int, int, int]] = []
+        self._flying: list[tuple[float, int, int, tuple[int, ...]]] = []
         self._begun = 0
         self._proposed: dict[int, Candidate] = {}
         self._candidates: dict[Candidate, int] = {}
         self._seen: dict[int, int] = {}
+        self._gone: set[int] = set()
         self._measurements: dict[int, dict[int, Measurement]] = {}  # by epoch and number
         self._closed: dict[int, list[int]] = {}
         for rung in self._store.rungs():
@@ -126,13 +111,18 @@ class Race:
         return self._seen.get(number, 0)
 
     def propose(
-        self, until: int, choose: Callable[[History, int], Candidate] | None = None
+        self,
+        until: int,
+        choose: Callable[[History, int], Candidate] | None = None,
+        *,
+        through: Sequence[int] = (),
     ) -> int | None:
         """Let one more candidate start.
 
         Args:
             until: Epoch to train it to; scores seen at this epoch guide the proposal.
             choose: Who proposes instead of the sampler, from the history and the trial's number.
+            through: Epochs before at which a spectrum is taken too.
 
         Returns:
             Its number, or None if there are no more in the space.
@@ -160,27 +150,38 @@ class Race:
             self._coordinator.emit(TrialProposed(trial=self._store.trial(number)))
         self._proposed[number] = candidate
         self._candidates[candidate] = number
-        self.start(number, until)
+        self.start(number, until, through=through)
         return number
 
-    def start(self, number: int, until: int) -> None:
-        """Let a trial, with its repeats, train on to an epoch and take its spectrum there."""
-        for member in self._group(number):
+    def start(self, number: int, until: int, *, through: Sequence[int] = ()) -> None:
+        """Let a trial, with its repeats, train on to an epoch and take its spectrum there.
+
+        Args:
+            number: Of the trial.
+            until: The epoch.
+            through: Epochs before at which a spectrum is taken too.
+        """
+        stops = (*through, until)
+        for member in () if self._cancelled(number) else self._group(number):
             if member != number:
                 add_repeat(self._coordinator, number, member // REPEAT, self.rules.seed)
-            self._coordinator.request(member, until)
+            for epoch in stops:
+                self._coordinator.request(member, epoch)
         self._begun += 1
         ends = self._now + until - self.reached(number)
-        heapq.heappush(self._flying, (ends, self._begun, number, until))
+        heapq.heappush(self._flying, (ends, self._begun, number, stops))
 
     def wait(self) -> int | None:
         """Wait for the trial that is next in virtual time; None if none is on its way."""
         if not self._flying:
             return None
-        self._now, _, number, until = heapq.heappop(self._flying)
-        for member in self._group(number):
-            self._coordinator.wait_for(member, until)
-        self._seen[number] = until
+        self._now, _, number, stops = heapq.heappop(self._flying)
+        if not self._cancelled(number):
+            for member in self._group(number):
+                for epoch in stops:
+                    self._coordinator.wait_for(member, epoch)
+        self._seen[number] = stops[-1]
+        self._note_lost(number, stops[-1])
         return number
 
     def settle(self) -> None:
@@ -188,13 +189,13 @@ class Race:
         while self.wait() is not None:
             pass
 
-    def fill(self, until: int, count: int) -> list[int]:
-        """Propose so many candidates, or all there are, and wait for them."""
+    def fill(self, until: int, count: int, *, through: Sequence[int] = ()) -> list[int]:
+        """Propose so many candidates, or all there are, and wait for them; see `propose`."""
         pool: list[int] = []
         while len(pool) < count:
             while not self.free:
                 self.wait()
-            number = self.propose(until)
+            number = self.propose(until, through=through)
             if number is None:
                 break
             pool.append(number)
@@ -243,14 +244,13 @@ class Race:
             unranked = {n: value for n, value in scores.items() if not math.isfinite(value)}
             for number, value in unranked.items():
                 reason = f"the score {self.rules.score} is {value} after epoch {epoch}"
-                self._coordinator.lose(number, Diverged(reason))
+                self._lose(number, Diverged(reason))
             if not unranked:
                 break
-        ranked, excess = np.array(list(scores), dtype=np.int64), np.zeros(len(scores))
-        if self.rules.constraints:
-            above = {m.number: max(c.excess(m) for c in self.rules.constraints) for m in pool}
-            excess = np.array([above[number] for number in scores])
-        order = np.lexsort((ranked, np.array(list(scores.values())), excess))  # the last decides
+        ranked = np.array(list(scores), dtype=np.int64)
+        above = self._excess(pool)
+        excesses = np.array([above.get(number, 0.0) for number in scores])
+        order = np.lexsort((ranked, np.array(list(scores.values())), excesses))  # the last decides
         best: list[int] = ranked[order].tolist()
         return best
 
@@ -305,30 +305,53 @@ class Race:
             self._coordinator.complete(number)
 
     def alive(self, numbers: Iterable[int]) -> list[int]:
-        """Return the trials that are not lost, nor any repeat of theirs."""
-        seeds = self.rules.seeds
-        lost = {repeat_of(member) for member in self._store.lost if member // REPEAT < seeds}
-        return [number for number in numbers if number not in lost]
+        """Return the trials that were not lost, nor any repeat of theirs, by the virtual time.
+
+        What the store knows already of later is not asked for: it would depend on the workers.
+        """
+        return [number for number in numbers if number not in self._gone]
 
     def _group(self, number: int) -> tuple[int, ...]:
-        return tuple(number + REPEAT * repeat for repeat in range(self.rules.seeds))
+        return trainings(number, self.rules.seeds)
+
+    def _cancelled(self, number: int) -> bool:
+        return number in self._store.lost and self._store.trial(number).state is State.CANCELLED
+
+    def _note_lost(self, number: int, until: int) -> None:
+        """Note a trial that is lost before it was measured at an epoch, or that was cancelled."""
+        lost = [m for m in self._group(number) if m in self._store.lost]
+        if self._cancelled(number):
+            self._gone.add(number)
+        elif lost and any(until not in self._store.distances(member) for member in lost):
+            cause = self._store.trial(lost[0])
+            fault = TrialFault(f"its training with another seed {cause.state}: {cause.reason}")
+            fault.state = cause.state
+            self._lose(number, fault)
+
+    def _lose(self, number: int, fault: TrialFault) -> None:
+        """Note that a trial is lost, here and, unless it is there already, in the store."""
+        self._gone.add(number)
+        if number not in self._store.lost:
+            self._coordinator.lose(number, fault)
 
     def _observe(self, epoch: int) -> Iterator[Observation]:
         """Yield what the sampler may know: the score of each candidate, or that it has none."""
         seen = self.alive(n for n, reached in self._seen.items() if reached >= epoch)
-        scores = self._scores(self.rules.score, self._pool(seen, epoch)) if seen else {}
+        pool = self._pool(seen, epoch)
+        scores, above = self._scores(self.rules.score, pool), self._excess(pool)
         flying = {number for *_, number, _ in self._flying}
         for number, candidate in self._proposed.items():
             score = scores.get(number)
             yield Observation(
                 candidate=candidate,
                 score=None if score is None or not math.isfinite(score) else score,
+                excess=above.get(number, 0.0),
                 pending=score is None and number in flying,
             )
 
     def _pool(self, numbers: Iterable[int], epoch: int) -> Pool:
         """Return what scores may know of trials at an epoch, their repeats among them."""
-        members = [n + REPEAT * repeat for n in numbers for repeat in range(self.rules.seeds)]
+        members = [member for number in numbers for member in self._group(number)]
 
         def others() -> Iterator[Measurement]:
             inside = set(members)
@@ -362,12 +385,14 @@ class Race:
             values = evaluate(name, self.rules.scores[name], pool)
         except ValueError as error:
             raise ScoreFailedError(str(error)) from error
-        if self.rules.seeds == 1:  # nothing to average
-            return dict(zip((m.number for m in pool), values.tolist(), strict=True))
-        by_trial: dict[int, list[float]] = {}
-        for measurement, value in zip(pool, values, strict=True):
-            by_trial.setdefault(repeat_of(measurement.number), []).append(float(value))
-        return {number: math.fsum(own) / len(own) for number, own in by_trial.items()}
+        return mean_by_candidate(pool, values.tolist())
+
+    def _excess(self, pool: Pool) -> dict[int, float]:
+        """Return by which share each candidate misses a constraint: the mean over its repeats."""
+        if not self.rules.constraints:
+            return {}
+        own = [excess(self.rules.constraints, m.epochs[-1].details) for m in pool]
+        return mean_by_candidate(pool, own)
 
 
 class _Dense(Mapping[int, SpectrumRecord]):
@@ -410,6 +435,16 @@ class _Others(Sequence[Measurement]):
     def __getitem__(self, index: slice) -> tuple[Measurement, ...]: ...
     def __getitem__(self, index: int | slice) -> Measurement | tuple[Measurement, ...]:
         return self._found[index]
+
+
+def mean_by_candidate(
+    measurements: Iterable[Measurement], values: Iterable[float]
+) -> dict[int, float]:
+    """Return the mean value of each candidate over its repeats."""
+    by_trial: dict[int, list[float]] = {}
+    for measurement, value in zip(measurements, values, strict=True):
+        by_trial.setdefault(repeat_of(measurement.number), []).append(value)
+    return {number: math.fsum(own) / len(own) for number, own in by_trial.items()}
 
 
 def trial_seed(seed: int, number: int) -> int:

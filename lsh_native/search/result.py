@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
+from lsh_native.search.constraint import Constraint, Missed, excess
 from lsh_native.search.store import Store
-from lsh_native.search.trial import REFERENCE, REPEAT, EpochRecord, State, Trial, repeat_of
+from lsh_native.search.trial import (
+    REFERENCE,
+    REPEAT,
+    EpochRecord,
+    State,
+    Trial,
+    repeat_of,
+    trainings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,7 @@ class Budget:
         reference_seconds: Seconds of those reference epochs.
         spectrum_seconds: Seconds of all spectra, the reference's with them.
         evidence_epochs: Epochs that were trained only to see what scores are worth.
+        seeds: Trainings of every candidate.
     """
 
     candidates: int
@@ -35,6 +46,7 @@ class Budget:
     reference_seconds: float = 0.0
     spectrum_seconds: float = 0.0
     evidence_epochs: int = 0
+    seeds: int = 1
 
     @property
     def epochs(self) -> int:
@@ -43,8 +55,8 @@ class Budget:
 
     @property
     def full_search_epochs(self) -> int:
-        """Every candidate trained for the full schedule; needs no reference."""
-        return self.candidates * self.total
+        """Every candidate trained for the full schedule, with every seed; needs no reference."""
+        return self.candidates * self.seeds * self.total
 
     @property
     def halving_epochs(self) -> int:
@@ -77,6 +89,8 @@ class TrialSummary:
         last: Its last epoch, or None.
         distance: Of its last spectrum to the dense reference, or None.
         seconds: Of training and evaluation.
+        loss: What a finisher is judged by: its lowest validation loss, the mean over its trainings;
+            None while one of them has no epoch.
     """
 
     trial: Trial
@@ -84,6 +98,7 @@ class TrialSummary:
     last: EpochRecord | None
     distance: float | None
     seconds: float
+    loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +108,23 @@ class StudyResult:
     Args:
         reference: The dense reference, or None before it was started.
         trials: All candidates by number.
-        best: The finisher with the lowest validation loss, at its best epoch, or None.
+        best: The finisher with the lowest validation loss, at its best epoch, or None; who keeps to
+            the targets comes before all others.
         budget: What it cost.
+        missed: Targets that the best one does not keep to.
     """
 
     reference: TrialSummary | None
     trials: tuple[TrialSummary, ...]
     best: TrialSummary | None
     budget: Budget
+    missed: tuple[Missed, ...] = ()
 
 
 def read_result(store: Store) -> StudyResult:
     """Return the result of a study, finished or not."""
-    summaries = [_summary(store, trial) for trial in store.trials()]
+    seeds = seeds_of(store)
+    summaries = [_summary(store, trial, seeds) for trial in store.trials()]
     reference = next((s for s in summaries if s.trial.number == REFERENCE), None)
     trials = tuple(s for s in summaries if s is not reference)
     search = store.configuration.get("search", {})
@@ -116,13 +135,16 @@ def read_result(store: Store) -> StudyResult:
         if number != REFERENCE
         for record in store.epochs(number)[:end]
     ]
+    constraints = tuple(
+        Constraint(name=name, at_most=most) for name, most in search.get("constraints", {}).items()
+    )
+    best = _best(trials, constraints)
     trained = sum(s.trial.epochs for s in trials) + sum(t.epochs for t in store.repeats())
     return StudyResult(
         reference=reference,
         trials=trials,
-        best=min(
-            (s for s in trials if s.trial.state is State.COMPLETE), key=_order(store), default=None
-        ),
+        best=best,
+        missed=_missed(best, constraints),
         budget=Budget(
             candidates=len(trials),
             total=search.get("rounds", {}).get("total", 0),
@@ -136,6 +158,7 @@ def read_result(store: Store) -> StudyResult:
                 if epoch <= searched.get(number, 0)
             ),
             evidence_epochs=trained - len(records),
+            seeds=seeds,
         ),
     )
 
@@ -146,7 +169,7 @@ def searched_epochs(store: Store) -> dict[int, int]:
     A stopped candidate was searched up to its last rung; what it trained beyond, and retests that
     took no part in the search, is evidence.
     """
-    seeds = int(store.configuration.get("search", {}).get("seeds", 1))
+    seeds = seeds_of(store)
     last = {rung.trial: rung.epoch for rung in store.rungs() if not rung.kept}
     return {
         trial.number: min(trial.epochs, last.get(repeat_of(trial.number), trial.epochs))
@@ -155,28 +178,56 @@ def searched_epochs(store: Store) -> dict[int, int]:
     }
 
 
-def _order(store: Store) -> Callable[[TrialSummary], tuple[float, float]]:
-    """Rank finishers: who keeps to the constraints first, then by the lowest loss."""
-    constraints = store.configuration.get("search", {}).get("constraints", {})
+def seeds_of(store: Store) -> int:
+    """Return how often every candidate of a study is trained."""
+    return int(store.configuration.get("search", {}).get("seeds", 1))
+
+
+def final_loss(store: Store, number: int, seeds: int) -> float | None:
+    """Return the lowest validation loss of a candidate, the mean over its trainings, or None."""
+    lowest = [
+        min((record.valid_loss for record in store.epochs(member)), default=None)
+        for member in trainings(number, seeds)
+    ]
+    known = [loss for loss in lowest if loss is not None]
+    return fmean(known) if len(known) == seeds else None
+
+
+def _best(
+    trials: Iterable[TrialSummary], constraints: tuple[Constraint, ...]
+) -> TrialSummary | None:
+    """Return the best finisher: who keeps to the constraints first, then by the loss."""
 
     def order(summary: TrialSummary) -> tuple[float, float]:
-        details = summary.last.details if summary.last else {}
-        excess = max(
-            (float(details.get(name, math.inf)) - most for name, most in constraints.items()),
-            default=0.0,
-        )
-        return max(0.0, excess), summary.best.valid_loss if summary.best else math.inf
+        details = summary.best.details if summary.best else {}
+        loss = math.inf if summary.loss is None else summary.loss
+        return excess(constraints, details), loss
 
-    return order
+    finished = (summary for summary in trials if summary.trial.state is State.COMPLETE)
+    return min(finished, key=order, default=None)
 
 
-def _summary(store: Store, trial: Trial) -> TrialSummary:
+def _missed(best: TrialSummary | None, constraints: tuple[Constraint, ...]) -> tuple[Missed, ...]:
+    details = best.best.details if best and best.best else {}
+    return tuple(
+        Missed(constraint=constraint, value=details.get(constraint.name))
+        for constraint in constraints
+        if best is not None and constraint.excess(details)
+    )
+
+
+def _summary(store: Store, trial: Trial, seeds: int) -> TrialSummary:
     records = store.epochs(trial.number)
     distances = store.distances(trial.number)
+    best = min(records, key=lambda record: record.valid_loss, default=None)
+    loss = best.valid_loss if best else None
+    if seeds > 1 and trial.number != REFERENCE:
+        loss = final_loss(store, trial.number, seeds)
     return TrialSummary(
         trial=trial,
-        best=min(records, key=lambda record: record.valid_loss, default=None),
+        best=best,
         last=records[-1] if records else None,
         distance=distances[max(distances)] if distances else None,
         seconds=sum(record.seconds for record in records),
+        loss=loss,
     )

@@ -71,11 +71,6 @@ class Elimination:
         """
         return cls(total=total, first=max(1, -(-total // 3)), insertions=insertions)
 
-    @classmethod
-    def full(cls, total: int) -> Elimination:
-        """Return no elimination at all: every candidate trains to the end."""
-        return cls(total=total, first=total)
-
     def plan(self, candidates: int) -> tuple[Rung, ...]:
         """Return the eliminations of a pool, all before the end of the schedule.
 
@@ -139,3 +134,48 @@ class Elimination:
         if self.every is not None:
             return self.first + index * self.every
         return self.first + index * (self.total - self.first) // count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """No elimination at all: every candidate trains to the end, for the truth.
+
+    All are compared after each third of the schedule, so that every score is on record, and all go
+    on. Nobody waits for the others, and proposals are guided by what stands at the end.
+
+    Args:
+        total: Epochs of the schedule.
+
+    Raises:
+        ValueError: If total < 1.
+    """
+
+    total: int
+
+    def __post_init__(self) -> None:
+        if self.total < 1:
+            raise ValueError(f"total must be at least 1 epoch, got {self.total}")
+
+    def plan(self, candidates: int) -> tuple[Rung, ...]:
+        """See `Rounds`."""
+        return tuple(
+            Rung(round=index, epoch=epoch, entering=candidates, kept=candidates)
+            for index, epoch in enumerate(self.compared(candidates), start=1)
+        )
+
+    def run(self, race: Race) -> None:
+        """See `Rounds`."""
+        count = race.rules.candidates
+        pool = race.fill(self.total, count, through=self.compared(count))
+        for rung in self.plan(len(pool)):
+            race.close(rung, pool)
+        race.finish(pool)
+
+    def compared(self, candidates: int) -> tuple[int, ...]:
+        """See `Rounds`."""
+        thirds = {-(-self.total * third // 3) for third in (1, 2)}
+        return tuple(sorted(thirds - {self.total}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Rounds`."""
+        return {"kind": "full", "total": self.total}

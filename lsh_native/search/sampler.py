@@ -87,12 +87,12 @@ class GridSampler:
 class BayesianSampler:
     """The unseen candidate with the highest upper confidence bound of a Gaussian process.
 
-    The process is rebuilt from the history at every ask. Its target is the score's rank turned
-    into a normal quantile: any score will do, whatever its scale, and the long right tail of
-    distances cannot outweigh the good candidates. A pending candidate is lied about with the worst
-    target seen, which keeps the next proposal away from it; a failed one is left out. Every
-    dimension of the space has a length scale of its own, so that choices that do not matter are
-    seen not to.
+    The process is rebuilt from the history at every ask. Its target is the rank of
+    `History.targets`, who misses a constraint last, turned into a normal quantile: any score will
+    do, whatever its scale, and the long right tail of distances cannot outweigh the good
+    candidates. A pending candidate is lied about with the worst target seen, which keeps the next
+    proposal away from it; a failed one is left out. Every dimension of the space has a length
+    scale of its own, so that choices that do not matter are seen not to.
 
     The bound is computed for every unseen candidate, or for a random batch of them where the space
     cannot be enumerated. So no candidate comes twice, and an ask takes hundredths of a second
@@ -123,7 +123,7 @@ class BayesianSampler:
     def propose(self, space: Space, history: History, *, seed: int, number: int) -> Candidate:
         """See `Sampler.propose`."""
         generator = np.random.default_rng([seed, number])
-        scores = {o.candidate: o.score for o in history if o.score is not None}
+        scores = history.targets
         if len(scores) < self.starts:
             return unseen(space, history, generator, limit=1)[0]
         pool = unseen(space, history, generator, limit=self.batch)

@@ -16,7 +16,7 @@ from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
 APPLICATION_ID = int.from_bytes(b"LSHN", "big")
 """Stands in the header of the file and says whose it is."""
 
-VERSION = 2
+VERSION = 3
 """Version of the tables below."""
 
 TABLES = """
@@ -41,7 +41,8 @@ CREATE TABLE trial (
     ended     TEXT,
     repeats   INTEGER REFERENCES trial,
     retries   INTEGER NOT NULL DEFAULT 0,
-    host      TEXT NOT NULL DEFAULT ''
+    host      TEXT NOT NULL DEFAULT '',
+    crash     TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX never_twice ON trial (identity) WHERE kind = 'candidate';
 CREATE TABLE epoch (
@@ -98,11 +99,12 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "conventions, seconds, distance FROM spectrum_1",
         "DROP TABLE spectrum_1",
     ),
+    2: ("ALTER TABLE trial ADD COLUMN crash TEXT NOT NULL DEFAULT ''",),
 }
 """By version, the statements that make the next version of it."""
 
 TRIAL_COLUMNS = (
-    "number, candidate, seed, state, reason, created, started, ended, repeats, retries, host"
+    "number, candidate, seed, state, reason, created, started, ended, repeats, retries, host, crash"
 )
 EPOCH_COLUMNS = "epoch, train_loss, valid_loss, density, tokens, seconds, details"
 SPECTRUM_COLUMNS = "epoch, part, shape, exponents, standard_errors, conventions, seconds, distance"
@@ -122,7 +124,7 @@ def to_json(value: Any) -> str:
 def trial_from_row(row: Row, epochs: int) -> Trial:
     """Rebuild a trial from `TRIAL_COLUMNS` and the number of its epochs."""
     number, candidate, seed, state, reason, *rest = row
-    created, started, ended, repeats, retries, host = rest
+    created, started, ended, repeats, retries, host, crash = rest
     return Trial(
         number=number,
         candidate=None if candidate is None else Candidate.from_dict(dict(json.loads(candidate))),
@@ -133,6 +135,7 @@ def trial_from_row(row: Row, epochs: int) -> Trial:
         repeats=repeats,
         retries=retries,
         host=host,
+        crash=crash,
         created=created,
         started=started,
         ended=ended,

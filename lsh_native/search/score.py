@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -185,6 +188,49 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 RECORDED = ("rank_mean", "lyapunov", "loss")
 """The scores that a study writes down at every rung, beside the one that decides."""
 
+_WITHOUT_SPECTRA = ("loss", "smooth_loss", "training_losses", "extrapolation", "surrogate")
+
+
+def named_score(name: str) -> Score:
+    """Return a score by its name.
+
+    Args:
+        name: One of `SCORES`; `a+b`, for the mean of the ranks by scores of such names; or
+            `module:function`, for one's own, from the current folder or wherever Python looks.
+
+    Raises:
+        ValueError: If there is none of that name, or its module cannot be imported.
+
+    Example:
+        >>> named_score("loss") is SCORES["loss"]
+        True
+    """
+    if "+" in name:
+        return rank_mean(*map(named_score, name.split("+")))
+    if ":" in name:
+        return _own_score(name)
+    if name not in SCORES:
+        raise ValueError(
+            f"score must be one of {', '.join(SCORES)}, several of them joined by +, or "
+            f"module:function, got {name!r}"
+        )
+    return SCORES[name]
+
+
+def recorded_scores(name: str) -> dict[str, Score]:
+    """Return the scores that a study writes down where a named one decides, its parts among them.
+
+    Raises:
+        ValueError: See `named_score`.
+    """
+    names = dict.fromkeys((*RECORDED, *name.split("+"), name))
+    return {each: named_score(each) for each in names}
+
+
+def reads_spectra(name: str) -> bool:
+    """Return whether a named score may go by spectra; of one's own function nobody knows."""
+    return any(part not in _WITHOUT_SPECTRA for part in name.split("+"))
+
 
 def evaluate(name: str, score: Score, pool: Pool) -> Values:
     """Return what a score says of a pool.
@@ -202,6 +248,22 @@ def evaluate(name: str, score: Score, pool: Pool) -> Values:
             f"of shape {values.shape}"
         )
     return values
+
+
+def _own_score(name: str) -> Score:
+    module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:  # last, so that nothing installed is hidden
+        sys.path.append(os.getcwd())
+    try:
+        score: Score = getattr(importlib.import_module(module), function)
+    except Exception as error:  # a user's module may raise anything
+        raise ValueError(
+            f"score must name a function that can be imported, but {name} raised "
+            f"{type(error).__name__}: {error}; run this where its module lies, or set PYTHONPATH"
+        ) from error
+    if not callable(score):
+        raise ValueError(f"score must name a function, got {score!r} as {name}")
+    return score
 
 
 def _each(pool: Sequence[Measurement], value: Callable[[Measurement], float]) -> Values:

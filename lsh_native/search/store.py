@@ -153,10 +153,10 @@ class Store:
             )
 
     def retry_trial(self, number: int, reason: str) -> None:
-        """Note that a trial has to be begun anew, and why."""
+        """Note that a trial has to be begun anew, and why; the last reason stays readable."""
         with self._writing(number) as connection:
             connection.execute(
-                "UPDATE trial SET retries = retries + 1, reason = ? WHERE number = ?",
+                "UPDATE trial SET retries = retries + 1, crash = ? WHERE number = ?",
                 (reason, number),
             )
 
@@ -164,6 +164,26 @@ class Store:
         """Move a trial to another state; when it starts and ends is noted."""
         with self._writing(number) as connection:
             self._set_state(connection, number, state, reason)
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Take candidates out of the search by hand, with their repeats: all of them or none.
+
+        Raises:
+            ValueError: If one is no candidate, or is lost already.
+        """
+        trials = {trial.number: trial for trial in self.trials()}
+        for number in numbers:
+            if number not in trials or trials[number].kind != "candidate":
+                got = "the dense reference" if number in trials else "none of that number"
+                raise ValueError(f"trial {number} must be a candidate of {self.path}, got {got}")
+            if trials[number].state.lost:
+                raise ValueError(
+                    f"trial {number} must not be lost already, got one that {trials[number].state}"
+                )
+        repeats = [t.number for t in self.repeats() if t.repeats in numbers and not t.state.lost]
+        with self._writing(*numbers, *repeats) as connection:
+            for number in (*numbers, *repeats):
+                self._set_state(connection, number, State.CANCELLED, "it was taken out by hand")
 
     def add_epoch(self, number: int, record: EpochRecord) -> bool:
         """Record an epoch, unless it is recorded already.

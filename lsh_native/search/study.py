@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lsh_native.search.constraint import Constraint
 from lsh_native.search.coordinator import Coordinator, LimitReached, Limits
 from lsh_native.search.errors import NothingFinishedError, StudyError
 from lsh_native.search.events import Event, StudyInterrupted, StudyPaused, StudyStarted
 from lsh_native.search.evidence import Evidence, gather, read_evidence
 from lsh_native.search.executors.job import Executor
-from lsh_native.search.race import Constraint, Race, Rounds, Rules, trial_seed
+from lsh_native.search.race import Race, Rounds, Rules, trial_seed
 from lsh_native.search.result import StudyResult, read_result
 from lsh_native.search.sampler import Sampler
 from lsh_native.search.score import RECORDED, SCORES, Score
@@ -173,8 +174,8 @@ class Study:
 
         def train(coordinator: Coordinator) -> None:
             epochs = {rung.epoch for rung in self.store.rungs()}
-            total, seed, repeat = self.rounds.total, self.seed, self.seeds
-            gather(coordinator, count, total=total, seed=seed, epochs=epochs, repeat=repeat)
+            total, seed, seeds = self.rounds.total, self.seed, self.seeds
+            gather(coordinator, count, total=total, seed=seed, epochs=epochs, seeds=seeds)
 
         self._guard(train, on_event, limits, retries)
         return read_evidence(self.store, scores={**SCORES, **self.scores}, distance=self.distance)

@@ -25,6 +25,11 @@ def repeat_of(number: int) -> int:
     return number % REPEAT
 
 
+def trainings(number: int, seeds: int) -> tuple[int, ...]:
+    """Return the numbers of all trainings of a candidate in a search of so many seeds."""
+    return tuple(number + REPEAT * repeat for repeat in range(seeds))
+
+
 class State(StrEnum):
     """Where a trial stands."""
 
@@ -162,6 +167,7 @@ class Trial:
         repeats: The trial that this one trains again with another seed, or None.
         retries: How often it was begun anew after a crash.
         host: Where it ran last; empty before.
+        crash: Why it was begun anew the last time; empty if it never was.
         created: When it was proposed, UTC, ISO 8601; `started` and `ended` likewise.
         started: When it first ran, or None.
         ended: When it ended, or None.
@@ -176,6 +182,7 @@ class Trial:
     repeats: int | None = None
     retries: int = 0
     host: str = ""
+    crash: str = ""
     created: str = ""
     started: str | None = None
     ended: str | None = None

@@ -190,7 +190,7 @@ def summary_writer() -> Callable[..., Any]:
         writer: Callable[..., Any] = import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
         raise ValueError(
-            f"TensorBoard must be installed, pip install tensorboard: {error}"
+            f"TensorBoard must be installed: pip install 'lsh-native[board]': {error}"
         ) from None
     return writer
 

@@ -117,6 +117,25 @@ def test_evidence_and_export(
         assert [row["trial"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("options", [["--rounds=full"], ["--recipe.epochs=1"]])
+def test_evidence_where_nobody_is_eliminated(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(search(tmp_path, "--evidence=1", *options)) == 0
+    assert "Nothing can be said about any score" in capsys.readouterr().out
+    assert main(["report", str(tmp_path)]) == 0
+    assert "Nothing can be said about any score" in (tmp_path / "report.html").read_text()
+
+
+def test_a_target_that_nobody_keeps_to_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(search(tmp_path, "--max_non_zeros=10")) == 0
+    told = "at most 10 non-zeros were asked for, the network found has"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_workers_find_the_same(finished: Path, tmp_path: Path) -> None:
     workers = ["--running.executor=local", "--running.workers=2"]
@@ -248,6 +267,16 @@ def text_folder(folder: Path, **texts: str) -> Path:
         (["--preset=lsh1999"], "lsh1999"),
         (["--max_token_milliseconds=0"], "max_token_milliseconds must be positive"),
         (["--space.batch_size=[4, 100000]"], "a space must suit the model and the text, but"),
+        (["--score=best"], "score must be one of rank_mean, lyapunov"),
+        (["--score=loss+best"], "score must be one of rank_mean, lyapunov"),
+        (["--score=no_such_module:score"], "but no_such_module:score raised ModuleNotFoundError"),
+        (["--rungs.eta=4"], "rungs.eta must be left to rounds that read it (halving, asha"),
+        (["--rungs.first=4"], "rounds must have 1 <= first <= total, got first 4, total 3"),
+        (["--preset=lsh2022", "--rounds=asha"], "rounds must be left to the preset lsh2022"),
+        (["--preset=lsh2022", "--rungs.every=2"], "rungs.every must be left to the preset"),
+        (["--preset=lsh2022", "--score=loss"], "score must be left to the preset lsh2022"),
+        (["--preset=lsh2022"], "spectrum.steps must be left to lsh2022, which fixes it, got 10"),
+        (["--running.address=10.0.0.1:6379"], "running.address must be that of a Ray cluster"),
     ],
 )
 def test_bad_input_gets_one_line(
@@ -259,6 +288,93 @@ def test_bad_input_gets_one_line(
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("lsh-native: error:")
     assert sentence in captured.err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "package", "sentence"),
+    [
+        ("--sampler=optuna_tpe", "optuna", "Optuna must be installed: pip install 'lsh-native[o"),
+        ("--running.executor=ray", "ray", "Ray must be installed: pip install 'lsh-native[ray]'"),
+        ("--running.executor=slurm", "submitit", "pip install 'lsh-native[slurm]'"),
+        ("--board=runs", "torch.utils.tensorboard", "pip install 'lsh-native[board]'"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_written(
+    option: str,
+    package: str,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(search(tmp_path / "study", option)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert not (tmp_path / "study").exists()
+
+
+OWN_SCORE = """
+def last_loss(pool):
+    return [measurement.epochs[-1].valid_loss for measurement in pool]
+"""
+
+
+def test_a_score_of_ones_own_by_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_scores.py").write_text(OWN_SCORE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    study, name = tmp_path / "study", "my_scores:last_loss"
+    assert main(search(study, f"--score={name}+lyapunov", "--rounds=full", "--evidence=1")) == 0
+    assert main(["resume", str(study)]) == 0
+    assert main(["report", str(study)]) == 0
+    assert main(["evidence", str(study)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{name}+lyapunov".replace("_", " ") in shown
+    assert "left out" not in (study / "report.html").read_text()
+    with Store(study / "study.db", read_only=True) as store:
+        recorded = {score.name for score in store.scores()}
+    assert recorded == {"rank_mean", "lyapunov", "loss", name, f"{name}+lyapunov"}
+    (tmp_path / "my_scores.py").unlink()
+    monkeypatch.delitem(sys.modules, "my_scores")
+    for command in ("resume", "report", "evidence"):
+        assert main([command, str(study)]) == 1
+        assert f"but {name} raised ModuleNotFoundError" in capsys.readouterr().err
+    assert main(["status", str(study)]) == 0
+
+
+@pytest.mark.parametrize("torn", ["", '{"data": nu', "[]"])
+def test_options_that_a_full_disk_tore_are_written_anew(
+    finished: Path, tmp_path: Path, torn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    (folder / "configuration.json").write_text(torn)
+    assert main(["resume", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "configuration.json must hold the options of a search, but is empty or broken" in error
+    assert "give `lsh-native search` the same options and --output again" in error
+    assert main(search(folder, "--seed=1")) == 1
+    assert (folder / "configuration.json").read_text() == torn, "of another study"
+    assert main(search(folder)) == 0
+    assert json.loads((folder / "configuration.json").read_text())["candidates"] == 3
+    assert main(["resume", str(folder)]) == 0
+
+
+def test_dense_beside_sparse_starts_is_told_as_the_study_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = ['--space.method=["one_shot", "static"]', "--running.max_epochs=1"]
+    warning = "Warning: Candidates that start with more connections than they keep (one shot)"
+    assert main(search(tmp_path / "mixed", *mixed)) == 0
+    assert warning in capsys.readouterr().out
+    assert main(search(tmp_path / "by-loss", *mixed, "--score=loss")) == 0
+    assert "Warning" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Progress: an event is a line, whatever its length and whatever is in it."""
 
+import re
+
 import numpy as np
 import pytest
 from rich.console import Console
 
-from lsh_native.cli.progress import Progress
+from lsh_native.cli.progress import Progress, told_apart
 from lsh_native.search.candidate import Candidate
+from lsh_native.search.coordinator import Limits
 from lsh_native.search.events import (
     EpochDone,
     PoolExhausted,
     SpectrumDone,
     StudyStarted,
+    TrialCompleted,
     TrialLost,
     TrialStarted,
 )
@@ -35,8 +39,8 @@ def terminal(monkeypatch):
     monkeypatch.setattr("lsh_native.cli.progress.Console", lambda: Console(force_terminal=True))
 
 
-def started(progress, number, until):
-    trial = Trial(number=number, candidate=None, seed=0, state=State.RUNNING)
+def started(progress, number, until, candidate=None):
+    trial = Trial(number=number, candidate=candidate, seed=0, state=State.RUNNING)
     progress.on_event(TrialStarted(trial=trial, until=until))
     return trial
 
@@ -100,3 +104,68 @@ def test_what_was_stored_before_is_shown_again(tmp_path, capsys):
     assert rows["0"][1:3] == ["3/9", "4.48"]
     assert rows["1"][1:4] == ["3/9", "12.18", "0.125"]
     assert "best so far 12.18 of trial 1" in shown
+
+
+def rigl(**values):
+    return Candidate.from_dict({"method": "rigl", "initial": "uniform", **values})
+
+
+def test_what_tells_candidates_apart_is_shown_controls_among_it():
+    three = [rigl(every=every, density=0.5) for every in (100, 200)]
+    common, texts = told_apart([None, *three])
+    assert common == "rigl, uniform, density 0.5"
+    assert texts == ["dense reference", "every 100", "every 200"]
+    assert told_apart([None, three[0]]) == (
+        "",
+        ["dense reference", "rigl, uniform, density 0.5, every 100"],
+    )
+    common, texts = told_apart([three[0], rigl(learning_rate=0.123456)])
+    assert common == "rigl, uniform"
+    assert texts == ["density 0.5, every 100", "learning rate 0.123456"]
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize(
+    ("epochs", "exact", "limits", "caption"),
+    [
+        (10, True, Limits(), r"\d+ s, 2 of 10 epochs, 8 left"),
+        (10, False, Limits(), r"\d+ s, 2 of at most 10 epochs, at most 8 left"),
+        (10, True, Limits(epochs=5), r"\d+ s, 2 epochs, 3 left until it pauses at 5"),
+        (10, True, Limits(epochs=50), r"\d+ s, 2 of 10 epochs, 8 left"),
+        (10, True, Limits(seconds=60), r"\d+ of 60 s, 2 of 10 epochs, 8 left"),
+        (None, False, Limits(), r"\d+ s, 2 epochs, best"),
+    ],
+)
+def test_the_budget_and_what_is_left_of_it(epochs, exact, limits, caption, capsys):
+    with Progress() as progress:
+        progress.expect(epochs, exact, limits)
+        trial = started(progress, 1, 4, rigl())
+        for epoch in (1, 2):
+            record = EpochRecord(
+                epoch=epoch, train_loss=2, valid_loss=2, density=1, tokens=10, seconds=1
+            )
+            progress.on_event(EpochDone(trial=trial, record=record))
+    assert re.search(caption, capsys.readouterr().out)
+
+
+def test_a_screen_shows_the_best_and_who_runs_and_counts_the_others(monkeypatch, capsys):
+    console = Console(force_terminal=True, width=100, height=12)
+    monkeypatch.setattr("lsh_native.cli.progress.Console", lambda: console)
+    with Progress() as progress:
+        for number in range(40):
+            candidate = rigl(every=100 + number) if number else None
+            trial = started(progress, number, 1, candidate)
+            losses = {"train_loss": 2, "valid_loss": 1.0 if number == 7 else 2.0}
+            record = EpochRecord(epoch=1, density=1, tokens=10, seconds=1, **losses)
+            progress.on_event(EpochDone(trial=trial, record=record))
+            if number not in (0, 20, 21):
+                progress.on_event(TrialCompleted(trial=trial))
+        lines = progress._lines(progress._screen())
+        shown = [int(word) for word in progress._screen().columns[0].cells]
+        assert lines <= 12
+        assert {0, 7, 20, 21} <= set(shown)
+        assert f"{40 - len(shown)} more trials not shown" in progress._screen().caption
+        capsys.readouterr()
+    table = capsys.readouterr().out.rpartition("perplexity")[2]
+    assert "not shown" not in table
+    assert all(f"every {100 + number}" in table for number in range(1, 40))

@@ -23,3 +23,19 @@ def test_running_settings_are_those_of_the_search(tmp_path, monkeypatch):
     running = called[0]["running"]
     assert (running.workers, running.threads, running.silence) == (2, 3, 30.0)
     assert (running.max_epochs, running.max_seconds) == (None, 60.0)
+
+
+def test_an_address_is_left_with_its_cluster(tmp_path, monkeypatch):
+    begun = {"executor": "ray", "address": "10.0.0.1:6379"}
+    (tmp_path / CONFIGURATION).write_text(json.dumps({"running": begun}))
+    (tmp_path / STORE).touch()
+    called = []
+
+    @wraps(command.search)
+    def search(**options):
+        called.append(options["running"])
+
+    monkeypatch.setattr(command, "search", search)
+    assert main(["resume", str(tmp_path)]) == 0
+    assert main(["resume", str(tmp_path), "--running.executor=inline"]) == 0
+    assert [running.address for running in called] == ["10.0.0.1:6379", None]

@@ -12,14 +12,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from report_studies import final_table_of, run_study
-from synthetic_runner import SyntheticRunner
+from synthetic_runner import SyntheticRunner, make_study
 
 from lsh_native.report import plots
+from lsh_native.report.choices import _grouped, _omega_squared, importance
+from lsh_native.report.evidence import evidence_text
 from lsh_native.report.final import FinalTable
+from lsh_native.report.gallery import every_figure
 from lsh_native.report.html import render, write_report
 from lsh_native.report.tables import budget_table, comparison
 from lsh_native.report.view import view_study
-from lsh_native.search.rounds import Elimination
+from lsh_native.search.interval import Interval
+from lsh_native.search.rounds import Elimination, Full
+from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.trial import Diverged
 
@@ -177,6 +182,36 @@ def test_many_finished_candidates(store, run):
     assert "nothing can be concluded" not in text
 
 
+def gather(store, folder, **changes):
+    """Train all candidates to the end, for evidence; return what is said of it, and the page."""
+    study = make_study(store, SyntheticRunner(folder), **changes)
+    study.run()
+    evidence = study.gather_evidence(12)
+    text = " ".join("".join(Reader(render(view_study(store))).words).split())
+    return evidence_text(evidence), text
+
+
+def test_evidence_holds_chance_against_the_search(store, tmp_path):
+    told, page = gather(store, tmp_path, candidates=12)
+    for text in (" ".join(told.split()), page):
+        assert "random search" in text
+        assert "random elimination" in text
+        assert "pays the 6 epochs of the dense reference beyond" in text
+        assert "Random search trains 6 candidates to the end" in text
+    drawn = every_figure(view_study(store))
+    svg = next(figure for figure in drawn if figure.name == "rivals").panels[0][1]
+    assert "random search" in svg
+
+
+@pytest.mark.parametrize("total", [1, 6])
+def test_evidence_of_full_training(store, tmp_path, total):
+    told, page = gather(store, tmp_path, candidates=9, rounds=Full(total=total))
+    verdict = told.splitlines()[-1]
+    assert verdict in page
+    assert ("not compared before their end" in verdict) == (total == 1)
+    assert ("this study stopped nobody" in page) == (total == 6)
+
+
 def test_no_claim_beyond_what_was_measured(page):
     text = Reader(page).text.lower()
     assert not re.search("predict|better than|beats|proves|optimal|significant", text)
@@ -265,8 +300,52 @@ def test_connections_over_time_and_what_a_network_costs(store, run, monkeypatch)
     assert "How much each candidate rewires." in reader.text
     for label in (
         "Share of the first connections still there",
-        "Share of the weights that were a connection so far",
+        "Share of the weights connected so far",
         "Perplexity against non-zeros",
         "Perplexity against milliseconds a token",
     ):
         assert f'aria-label="{label}"' in page
+
+
+def test_the_table_of_candidates_shows_their_controls(store, run):
+    space = Space(method=("rigl",), initial=("uniform",), controls={"rigl": {"every": (50, 100)}})
+    run(space=space, candidates=2)
+    page = render(view_study(store))
+    table = page.partition('class="scroll sortable"')[2].partition("</table>")[0]
+    head, _, body = table.partition("</thead>")
+    assert ">every<" in head
+    assert ">50<" in body
+    assert ">100<" in body
+    assert "All candidates: method rigl, initial uniform." in Reader(page).text
+
+
+def test_importance_counts_numbers_too_and_names_what_it_leaves_out(store, run, monkeypatch):
+    def rate(trial):
+        return trial.candidate.learning_rate / 10 if trial.candidate else 0.0
+
+    monkeypatch.setattr("synthetic_runner.quality", rate)
+    space = Space(
+        method=("static",),
+        learning_rate=Interval(low=0.1, high=10),
+        dropout=Interval(low=0, high=0.5),
+        batch_size=(1, 2),
+    )
+    run(space=space, candidates=16)
+    figure = importance(view_study(store))
+    (_, drawn), *_ = figure.panels
+    shares = re.findall(r">(learning rate|dropout|batch size|\d+ %)<", drawn)
+    shares = [share for share in shares if not share.endswith("%")]
+    assert set(shares) == {"learning rate", "dropout", "batch size"}
+    first = re.findall(r">(\d+) %<", drawn)
+    assert max(map(int, first)) > 60
+    assert "up to 4 groups of equal size" in figure.caption
+
+
+def test_values_are_grouped_where_they_hardly_repeat():
+    assert _grouped(["a", "b", None, "a"]) == [0, 1, 2, 0]
+    assert _grouped([0.1] * 4 + [0.2] * 4) == [0] * 4 + [1] * 4
+    numbers = [*range(16)]
+    assert _grouped(numbers) == [n // 4 for n in numbers]
+    assert _grouped([*numbers[:8], *[None] * 4]) == [0] * 4 + [1] * 4 + [2] * 4
+    assert _grouped([1.0, 2.0, 3.0]) == [0, 1, 2]
+    assert _omega_squared(np.array([1.0, 2.0, 3.0]), [0, 1, 2]) is None

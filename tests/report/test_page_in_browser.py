@@ -1,5 +1,7 @@
 """The page in a real browser: no complaint of its console, content there, tables that sort."""
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +10,9 @@ import pytest
 from matplotlib.image import imread
 
 from lsh_native.report.html import write_report
+from lsh_native.search.interval import Interval
+from lsh_native.search.rounds import Elimination
+from lsh_native.search.space import Space
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -90,6 +95,33 @@ def test_nothing_is_wider_than_the_screen(store, run, final_table, opened, tmp_p
     document = opened(path, f"--window-size={width},900", "--dump-dom")
     wide, screen = re.search(r"<title>(\d+) of (\d+)</title>", document).groups()
     assert int(wide) <= int(screen) == width
+
+
+# What a script in the frame finds: how wide the page is, and the smallest letters of figures.
+MEASURE = """
+const heights = [...document.querySelectorAll("svg text")].filter((text) => text.textContent.trim())
+  .map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+document.querySelectorAll("details").forEach((details) => { details.open = true; });
+parent.document.title = JSON.stringify({
+  wide: document.documentElement.scrollWidth, screen: innerWidth,
+  smallest: Math.min(...heights), figures: document.querySelectorAll("figure").length,
+});
+"""
+
+
+def test_a_phone_shows_all_of_it_large_enough(store, run, final_table, opened, tmp_path):
+    space = Space(method=("dynamic", "rigl"), learning_rate=Interval(low=1, high=30))
+    run(candidates=12, rounds=Elimination(total=9, first=3), space=space)
+    path = write_report(tmp_path / "report.html", store, table=final_table())
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text())
+    page = html.escape(page.replace("</body>", f"<script>{MEASURE}</script></body>"))
+    frame = tmp_path / "phone.html"  # a window is at least 500 wide, a frame is not
+    frame.write_text(f'<iframe style="width:360px;height:800px;border:0" srcdoc="{page}"></iframe>')
+    found = re.search(r"<title>(.*?)</title>", opened(frame, "--hide-scrollbars", "--dump-dom"))[1]
+    measured = json.loads(html.unescape(found))
+    assert measured["wide"] <= measured["screen"] == 360
+    assert measured["figures"] >= 7
+    assert measured["smallest"] >= 11
 
 
 def test_it_prints(store, run, opened, tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from lsh_native.report.tables import (
     perplexity,
     show_perplexity,
 )
+from lsh_native.search.constraint import Constraint, Missed
 from lsh_native.search.result import Budget
 
 TABLE = Table(header=("", "a|b"), rows=(("x", "1"), ("long", "1,000")), notes=("A note.",))
@@ -65,6 +67,22 @@ def test_the_comparison_without_a_network_found(run, final_table):
     assert alone.header == ("", "dense")
     assert alone.notes == ("No candidate finished.",)
     assert "size as sparse rows, MB" not in [row[0] for row in alone.rows]
+
+
+def test_a_missed_target_stands_below_the_comparison(run, final_table):
+    run()
+    missed = Missed(constraint=Constraint(name="non_zeros", at_most=1000), value=3497)
+    table = replace(final_table(), missed=(missed,))
+    assert comparison(table).notes[1] == (
+        "No candidate that finished keeps to every target: at most 1,000 non-zeros were asked for, "
+        "the network found has 3,497."
+    )
+    assert FinalTable.from_dict(table.to_dict(), table.budget) == table
+    slow = Constraint(name="token_milliseconds", at_most=0.25)
+    assert "at most 0.25 milliseconds a token were asked for, the network found has 1.5." in str(
+        Missed(constraint=slow, value=1.5)
+    )
+    assert str(Missed(constraint=slow, value=None)).endswith("the network found was not measured.")
 
 
 def test_an_unfinished_budget_is_held_against_nothing(run, final_table):

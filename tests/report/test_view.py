@@ -4,13 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from synthetic_runner import make_study
 
 from lsh_native.report.view import Role, layers_of, view_study
-from lsh_native.search.rounds import Elimination
+from lsh_native.search.constraint import Constraint
+from lsh_native.search.interval import Interval
+from lsh_native.search.rounds import Elimination, Full
 from lsh_native.search.sampler import GridSampler
+from lsh_native.search.score import SCORES
 from lsh_native.search.space import Space
 from lsh_native.search.trial import SpectrumRecord
 
+DENSE = "Candidates that start with more connections than they keep"
 LARGER = {"candidates": 12, "rounds": Elimination(total=9, first=3)}
 
 
@@ -99,16 +104,85 @@ def test_caveats_of_a_finished_study(store, run):
     assert "trained once" in caveats[1]
 
 
+def test_how_often_networks_were_trained(store, run):
+    run(seeds=3)
+    assert list(view_study(store).warnings()) == [
+        "Every candidate was trained 3 times and is judged by the mean; what is shown of one "
+        "network is of its first training."
+    ]
+
+
+def test_finishers_stand_in_the_order_they_are_judged_by(store, run):
+    run(seeds=3, rounds=Full(total=6), candidates=7)
+    view = view_study(store)
+    assert view.finishers[0] == view.result.best
+    losses = [summary.loss for summary in view.finishers]
+    assert losses == sorted(losses)
+
+
+def test_why_a_trial_was_begun_anew(store, run):
+    run()
+    store.retry_trial(2, "its process crashed with SIGSEGV")
+    assert (
+        "Trial 2 was begun anew once, last because its process crashed with SIGSEGV."
+        in view_study(store).warnings()
+    )
+
+
+def test_the_order_of_full_training_is_recovered(store, run):
+    runner = run(rounds=Full(total=6))
+    trained = [(number, epoch) for number, epoch in runner.trained if number]
+    assert [(number, record.epoch) for number, record in view_study(store).in_order()] == trained
+
+
+def test_a_missed_target_and_who_was_cancelled(store, run):
+    constraints = (Constraint(name="non_zeros", at_most=5),)
+    run(constraints=constraints)
+    store.cancel([store.rungs()[-1].trial])
+    caveats = list(view_study(store).warnings())
+    assert "cancelled: it was taken out by hand" in caveats[0]
+    assert "at most 5 non-zeros were asked for, the network found was not measured" in caveats[1]
+
+
 def test_dense_and_sparse_starts_are_not_to_be_compared(store, run):
-    mixed = Space(method=("gradual_magnitude", "static"))
+    mixed = Space(method=("one_shot", "static"))
     run(space=mixed, sampler=GridSampler(), candidates=3)
-    assert any("starts dense" in caveat for caveat in view_study(store).warnings())
+    (caveat,) = (each for each in view_study(store).warnings() if DENSE in each)
+    assert f"{DENSE} (one shot) stand beside others that do not (static)." in caveat
+    assert "rank_mean goes by them" in caveat
 
 
 def test_nothing_to_warn_of_where_the_loss_decides(store, run):
     mixed = Space(method=("gradual_magnitude", "static"))
     run(space=mixed, sampler=GridSampler(), candidates=3, score="loss")
-    assert not any("starts dense" in caveat for caveat in view_study(store).warnings())
+    assert not any(DENSE in caveat for caveat in view_study(store).warnings())
+
+
+def test_inserted_candidates_are_not_of_the_pool(store, run):
+    run(candidates=6, rounds=Elimination(total=9, first=3, insertions=2), events=75)
+    status = view_study(store).status()
+    assert "6 of 6 candidates have been proposed and 2 inserted near the best" in status
+
+
+def own_score(pool):
+    return [measurement.epochs[-1].valid_loss for measurement in pool]
+
+
+@pytest.mark.parametrize("name", ["mine", f"{__name__}:own_score"])
+def test_a_score_of_ones_own_is_judged(store, run, tmp_path, name):
+    scores = {"loss": SCORES["loss"], name: own_score}
+    space = Space(method=("static", "rigl"), learning_rate=Interval(low=1, high=9))
+    runner = run(space=space, candidates=12, score=name, scores=scores)
+    make_study(
+        store, runner, space=space, candidates=12, score=name, scores=scores
+    ).gather_evidence(9)
+    judged = view_study(store, {name: own_score} if name == "mine" else None)
+    assert not judged.unjudged
+    assert {row.name for row in judged.evidence.scores} >= {name, "loss"}
+    assert "no spread" not in judged.evidence.verdict
+    if name == "mine":
+        assert view_study(store).unjudged == ("mine",)
+        assert any("The evidence leaves out mine" in each for each in view_study(store).warnings())
 
 
 def test_layers_of_a_spectrum():

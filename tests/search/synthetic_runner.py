@@ -3,6 +3,7 @@
 As a script it runs one study in a folder: `python synthetic_runner.py FOLDER SECONDS_PER_EPOCH`.
 """
 
+import errno
 import json
 import math
 import os
@@ -160,6 +161,8 @@ def make(settings: dict, on_step: object) -> SyntheticRunner:
             raise MemoryError("nothing left")
         if wanted == "bug":
             raise KeyError("absent")
+        if hasattr(errno, wanted):
+            raise OSError(getattr(errno, wanted), "the disk says no", str(folder))
         os.kill(os.getpid(), getattr(signal, wanted))
 
     runner = SyntheticRunner(folder, pause=settings.get("pause", 0.0), before=accident)

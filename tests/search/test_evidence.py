@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from synthetic_runner import SyntheticRunner, l2, make_study, quality
 
 from lsh_native.search.errors import StudyError
 from lsh_native.search.evidence import PARTS, RETESTS, read_evidence
-from lsh_native.search.score import SCORES
+from lsh_native.search.rounds import Full
+from lsh_native.search.score import RECORDED, SCORES
 from lsh_native.search.store import Store
 from lsh_native.search.trial import REPEAT, State
 
@@ -77,7 +79,7 @@ def test_good_and_bad_scores_are_told_apart(study, store):
     replays = {replay.name: replay for replay in evidence.replays}
     best = min(evidence.finals, key=lambda n: quality(store.trial(n)))
     assert replays["loss"].picked == replays["lyapunov"].picked == best
-    assert replays["loss"].regret == 0 < replays["random"].regret
+    assert replays["loss"].regret == 0 < replays["random_elimination"].regret
     spent = [epochs for epochs, _ in replays["loss"].curve]
     assert spent == sorted(spent)
     assert evidence.chance[0] > evidence.chance[1] > 0
@@ -114,3 +116,69 @@ def test_no_number_of_the_evidence_is_nan(study):
     evidence = study.gather_evidence(5)
     for row in evidence.scores:
         assert not any(isinstance(v, float) and math.isnan(v) for v in vars(row).values())
+
+
+def test_random_search_is_replayed_at_equal_epochs(study, store):
+    study.run()
+    evidence = study.gather_evidence(12)
+    replays = {replay.name: replay for replay in evidence.replays}
+    search = replays["random_search"]
+    assert {r.curve[-1][0] for r in evidence.replays if r.curve and r is not search} == {
+        evidence.spent
+    }
+    trained = evidence.spent // 6
+    assert [epochs for epochs, _ in search.curve] == [6 * k for k in range(1, trained + 1)]
+    finals = np.exp(sorted(evidence.finals.values()))
+    generator = np.random.default_rng(0)
+    best = [generator.permutation(finals)[:trained].min() for _ in range(20_000)]
+    assert math.exp(search.curve[-1][1]) == pytest.approx(np.mean(best), rel=2e-3)
+    assert search.regret == pytest.approx(np.mean(best) / finals[0] - 1, abs=2e-3)
+    losses = [loss for _, loss in search.curve]
+    assert losses == sorted(losses, reverse=True)
+    # Who trains to the end knows the end: random search is no random elimination.
+    assert search.regret < replays["random_elimination"].regret
+    assert evidence.reference_epochs == 6
+
+
+def test_full_training_tells_what_scores_are_worth(store, tmp_path):
+    study = make_study(store, SyntheticRunner(tmp_path), rounds=Full(total=6), candidates=12)
+    study.run()
+    assert {(s.epoch, s.name) for s in store.scores()} == {
+        (epoch, name) for epoch in (2, 4) for name in RECORDED
+    }
+    evidence = study.gather_evidence(1)
+    assert {row.epoch for row in evidence.scores} == {2, 4}
+    assert evidence.verdict.startswith("On this task rank_mean tells good candidates from bad")
+    assert not evidence.eliminated
+    # Nobody was stopped, so half and one are in the replay: 12 x 2 + 7 x 2 + 4 x 2 epochs.
+    assert evidence.spent == 46
+    assert next(r for r in evidence.replays if r.name == "random_elimination").regret > 0
+
+
+def test_candidates_that_were_never_compared(store, tmp_path):
+    study = make_study(store, SyntheticRunner(tmp_path), rounds=Full(total=1), candidates=9)
+    study.run()
+    evidence = study.gather_evidence(1)
+    assert evidence.replays == evidence.scores == ()
+    assert evidence.verdict == (
+        "Nothing can be said about any score: candidates were not compared before their end."
+    )
+
+
+def test_every_seed_of_a_stopped_candidate_is_trained_to_the_end(store, tmp_path):
+    study = make_study(store, SyntheticRunner(tmp_path), candidates=9, seeds=2)
+    searched = study.run().budget
+    evidence = study.gather_evidence(7)
+    assert len(evidence.finals) == 9
+    for number, final in evidence.finals.items():
+        lowest = [min(e.valid_loss for e in store.epochs(number + REPEAT * k)) for k in range(2)]
+        assert final == pytest.approx(np.mean(lowest))
+    # What a score said in the search is what it is judged by.
+    rows = {row.name: row for row in evidence.scores if row.epoch == 2}
+    said = {s.trial: s.value for s in store.scores() if (s.epoch, s.name) == (2, "loss")}
+    best = min(said, key=said.get)
+    low = min(evidence.finals.values())
+    assert rows["loss"].regret == pytest.approx(math.expm1(evidence.finals[best] - low))
+    assert evidence.spent == searched.trial_epochs
+    # A retest is one training more than the search's.
+    assert {t.number // REPEAT for t in store.repeats() if t.repeats == 0} == {2}

@@ -1,5 +1,6 @@
 """Studies whose trials run in processes of their own, and what may happen to those."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_runner import SyntheticRunner, make_study
+from synthetic_runner import SyntheticRunner, make, make_study
 
+from lsh_native.search.errors import DiskFullError, ReadOnlyStoreError, StoreError
 from lsh_native.search.events import EpochDone, StudyInterrupted, TrialRetried
+from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import (
     Done,
     EpochMeasured,
@@ -27,7 +30,7 @@ from lsh_native.search.executors.job import (
     message_from_dict,
     message_to_dict,
 )
-from lsh_native.search.executors.local import Local
+from lsh_native.search.executors.local import Local, visible_devices
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.trial import EpochRecord, SpectrumRecord, State, Trial
@@ -40,7 +43,7 @@ def table(store):
     trials = [*store.trials(), *store.repeats()]
     return [
         (
-            replace(trial, created="", started=None, ended=None, host="", retries=0),
+            replace(trial, created="", started=None, ended=None, host="", crash="", retries=0),
             store.epochs(trial.number),
             store.distances(trial.number),
         )
@@ -77,6 +80,8 @@ def test_an_accident_costs_a_retry_and_nothing_else(tmp_path, expected):
         study.run(events.append)
         assert table(store) == expected
         assert [store.trial(number).retries for number in (0, 1, 2, 3)] == [1, 1, 0, 1]
+        assert store.trial(1).crash == "its process crashed with SIGSEGV"
+        assert store.trial(2).crash == ""
     retried = [event.trial.number for event in events if isinstance(event, TrialRetried)]
     assert sorted(retried) == [0, 1, 3]
 
@@ -99,6 +104,49 @@ def test_a_trial_that_fails_every_time_is_given_up_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("code", "kind", "mend"),
+    [
+        ("ENOSPC", DiskFullError, "make room and resume"),
+        ("EDQUOT", DiskFullError, "make room and resume"),
+        ("EROFS", ReadOnlyStoreError, "mend that and resume"),
+        ("EIO", StoreError, "mend that and resume"),
+    ],
+)
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_full_or_broken_disk_is_no_fault_of_a_trial(tmp_path, expected, code, kind, mend, inline):
+    accidents = {"0.3": code, "3.2": code}  # once each, the reference first
+    settings = {"folder": str(tmp_path), "accidents": accidents}
+
+    def executor():
+        if inline:
+            return Inline(make(settings, None))
+        return local(tmp_path, workers=1, accidents=accidents)
+
+    with Store(tmp_path / "study.db") as store:
+        for _ in accidents:
+            with pytest.raises(kind, match=f"{tmp_path} on .*: the disk says no: {mend}"):
+                make_study(store, None, executor=executor()).run()
+            assert not any(t.state.lost or t.retries for t in store.trials())
+        assert make_study(store, None, executor=executor()).run().best is not None
+        assert table(store) == expected
+
+
+def test_a_checkpoint_from_elsewhere_that_finds_no_room(tmp_path, expected):
+    class Elsewhere(Inline):
+        """Keeps checkpoints itself, as the coordinator's side of a cluster does."""
+
+        def work(self, send):
+            raise OSError(errno.ENOSPC, "No space left on device", "0000.safetensors")
+
+    runner = SyntheticRunner(tmp_path)
+    with Store(tmp_path / "study.db") as store:
+        with pytest.raises(DiskFullError, match="No space left on device: make room"):
+            make_study(store, None, executor=Elsewhere(runner)).run()
+        make_study(store, runner).run()
+        assert table(store) == expected
+
+
+@pytest.mark.parametrize(
     ("limit", "reason"),
     [
         ({"silence": 1.5}, "its worker gave no sign of life for 1.5 s"),
@@ -112,6 +160,63 @@ def test_a_worker_that_never_answers(tmp_path, limit, reason):
         assert study.run(retries=0).best is not None
         assert store.trial(2).state is State.FAILED
         assert store.trial(2).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("listed", "devices"),
+    [(None, ["0", "1"]), ("2,3", ["2", "3"]), ("GPU-ab, MIG-cd,5", ["GPU-ab", "MIG-cd"])],
+)
+def test_workers_get_the_devices_that_their_coordinator_sees(
+    tmp_path, monkeypatch, listed, devices
+):
+    if listed is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_devices(2) == devices
+    source = RunnerSource("test_executors:make_seeing", {"folder": str(tmp_path)})
+    with Store(tmp_path / "study.db") as store:
+        executor = Local(source, workers=2, threads=1, devices=visible_devices(2))
+        make_study(store, None, executor=executor).run()
+    seen = {path.read_text() for path in tmp_path.glob("sees-*")}
+    assert seen == set(devices)
+
+
+def make_seeing(settings, on_step):
+    """A runner whose worker writes down which devices it may use."""
+    folder = settings["folder"]
+    with open(f"{folder}/sees-{os.getpid()}", "w") as file:
+        file.write(os.environ["CUDA_VISIBLE_DEVICES"])
+    return make(settings, on_step)
+
+
+def test_a_hung_worker_is_found_while_another_one_talks(tmp_path):
+    source = RunnerSource("test_executors:make_talking", {"folder": str(tmp_path)})
+    candidate = next(iter(Space()))
+    executor = Local(source, workers=2, threads=1, silence=3)
+    heard = []
+    for number in (1, 2):
+        executor.submit(Job(trial=Trial(number=number, candidate=candidate, seed=0), until=1))
+    deadline = time.monotonic() + 40
+    while not any(isinstance(m, Faulted) for m in heard) and time.monotonic() < deadline:
+        executor.work(heard.append)
+    executor.close()
+    (fault,) = (m for m in heard if isinstance(m, Faulted))
+    assert (fault.number, fault.reason) == (2, "its worker gave no sign of life for 3 s")
+
+
+def make_talking(settings, on_step):
+    """A runner that tells of steps for ever in one trial, and of nothing in another."""
+    runner = make(settings, on_step)
+
+    def run(trial, until, record):
+        for step in range(600):
+            time.sleep(0.1)
+            if trial.number == 1:
+                on_step(trial, 1, step, 600, 1.0)
+
+    runner.run = run
+    return runner
 
 
 def test_workers_end_with_their_coordinator(tmp_path, expected):
@@ -200,6 +305,7 @@ def test_jobs_and_messages_survive_json():
         EpochMeasured(number=3, record=epoch),
         Done(number=3),
         Faulted(number=3, state=State.FAILED, reason="it crashed", retry=True),
+        Faulted(number=3, state=State.WAITING, reason="the disk is full", disk=28),
     ):
         assert message_from_dict(message_to_dict(message)) == message
     spectrum = SpectrumRecord(epoch=2, exponents=np.array([[-0.1], [-np.inf]]), part=1)

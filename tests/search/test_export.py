@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from synthetic_runner import SyntheticRunner, make_study
@@ -47,6 +48,29 @@ def test_rows_survive_csv_and_json_lines(finished, tmp_path):
     judged = [row for row in epochs if "score_loss" in row]
     assert len(judged) == len(finished.rungs())
     assert all(row["score_loss"] == row["valid_loss"] for row in judged)
+
+
+def test_what_was_measured_beside_the_losses_is_exported(store, tmp_path, monkeypatch):
+    plain = SyntheticRunner.run
+    details = {
+        "token_milliseconds": 1.5,
+        "survival": 0.25,
+        "explored": 0.75,
+        "densities": {"weight_ih_l0": 0.4, "weight_hh_l0": 0.2},
+    }
+
+    def measured(self, trial, until, record):
+        plain(self, trial, until, lambda epoch: record(replace(epoch, details=details)))
+
+    monkeypatch.setattr(SyntheticRunner, "run", measured)
+    make_study(store, SyntheticRunner(tmp_path), candidates=2).run()
+    columns = {"token_milliseconds", "survival", "explored", "density_weight_ih_l0"}
+    for what in ("trials", "epochs"):
+        for row in map(json.loads, lines(store, tmp_path, what)):
+            assert row.keys() >= columns
+            assert (row["survival"], row["density_weight_hh_l0"]) == (0.25, 0.2)
+        with write_csv(store, tmp_path / "a.csv", what).open(newline="") as file:
+            assert {row["token_milliseconds"] for row in csv.DictReader(file)} == {"1.5"}
 
 
 def test_a_frame(finished):

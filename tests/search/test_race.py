@@ -1,5 +1,6 @@
 """Rounds of every kind over a runner that trains nothing, and what they owe to each other."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -7,16 +8,19 @@ import numpy as np
 import pytest
 from synthetic_runner import SyntheticRunner, make_study, quality
 
+from lsh_native.search.constraint import Constraint
 from lsh_native.search.coordinator import Limits
 from lsh_native.search.errors import ScoreFailedError, StoreError
 from lsh_native.search.events import ScoreFailed, StudyPaused
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import Job
 from lsh_native.search.halving import ASHA, Halving, Hyperband, geometric
-from lsh_native.search.race import Constraint
-from lsh_native.search.rounds import Elimination
-from lsh_native.search.sampler import BayesianSampler
+from lsh_native.search.interval import Interval
+from lsh_native.search.result import read_result
+from lsh_native.search.rounds import Elimination, Full
+from lsh_native.search.sampler import BayesianSampler, GridSampler
 from lsh_native.search.score import SCORES
+from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.trial import REPEAT, State
 
@@ -26,7 +30,7 @@ ROUNDS = {
     "halving": Halving(total=9, first=1),
     "hyperband": Hyperband(total=9),
     "asha": ASHA(total=9, first=1),
-    "full": Elimination.full(9),
+    "full": Full(total=9),
 }
 
 
@@ -97,6 +101,27 @@ def test_rounds_do_not_depend_on_workers(tmp_path, name):
             tables.append(table(store))
             assert len(set(runner.trained)) == len(runner.trained), "an epoch was trained twice"
     assert tables[0] == tables[1] == tables[2]
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_rounds_go_on_where_they_were(tmp_path, name):
+    tables = []
+    for step in (10_000, 13):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        with Store(folder / "study.db") as store:
+            store._database.query("PRAGMA synchronous = OFF")
+            runner = SyntheticRunner(folder, nan=lambda trial, epoch: trial.number == epoch == 4)
+            limit = 0
+            while not store.finished:
+                limit += step
+                executor = Several(runner, 3, seed=step)
+                make_study(
+                    store, None, executor=executor, rounds=ROUNDS[name], candidates=9, seeds=2
+                ).run(limits=Limits(epochs=limit))
+            tables.append(table(store))
+            assert len(set(runner.trained)) == len(runner.trained), "an epoch was trained twice"
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("name", ROUNDS)
@@ -204,9 +229,170 @@ def test_who_breaks_a_constraint_comes_last(store, tmp_path):
     result = study.run()
     finished = [s.trial.number for s in result.trials if s.trial.state is State.COMPLETE]
     assert all(number % 2 == 0 for number in finished)
+    assert result.missed == ()
     absent = make_study(store, Heavy(tmp_path), candidates=8, constraints=())
     with pytest.raises(StoreError, match=r"search\.constraints\.non_zeros is 50 there and absent"):
         absent.run()
+
+
+class Sized(SyntheticRunner):
+    """The loss falls with density; there are 1000 connections, and time falls with them."""
+
+    def run(self, trial, until, record):
+        def weighed(epoch):
+            density = trial.candidate.density if trial.candidate else 1.0
+            loss = 4 - 2 * density + 3 * math.exp(-epoch.epoch / 3)
+            details = {"non_zeros": int(1000 * density), "token_milliseconds": 1 - density}
+            record(replace(epoch, valid_loss=loss, train_loss=loss, details=details))
+
+        super().run(trial, until, weighed)
+
+
+def sizes(low, high):
+    return Space(
+        density=Interval(low=low, high=high),
+        drop=("set",),
+        initial=("uniform",),
+        redistribute=("none",),
+        drop_fraction=(0.5,),
+    )
+
+
+SPARSE = Constraint(name="non_zeros", at_most=300)
+
+
+@pytest.mark.parametrize("low", [0.05, 0.28])
+def test_proposals_keep_to_a_constraint(store, tmp_path, low):
+    make_study(
+        store,
+        Sized(tmp_path),
+        space=sizes(low, 0.95),
+        candidates=24,
+        score="loss",
+        sampler=BayesianSampler(),
+        constraints=(SPARSE,),
+        ahead=1,
+    ).run()
+    densities = [trial.candidate.density for trial in store.trials()[1:]]
+    assert sum(density <= 0.301 for density in densities[5:]) >= 10
+    # The constraint, not the space, is what bounds the best one.
+    assert read_result(store).best.trial.candidate.density == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_missed_target_is_told_in_numbers(store, tmp_path):
+    result = make_study(
+        store, Sized(tmp_path), space=sizes(0.5, 0.9), candidates=6, constraints=(SPARSE,)
+    ).run()
+    (missed,) = result.missed
+    least = min(trial.candidate.density for trial in store.trials()[1:])
+    assert result.best.trial.candidate.density == least
+    assert missed.value == int(1000 * least)
+    assert str(missed) == (
+        "No candidate that finished keeps to every target: at most 300 non-zeros were asked for, "
+        f"the network found has {missed.value}."
+    )
+
+
+def test_excesses_in_different_units_are_shares(store, tmp_path):
+    # A tenth of 500 connections too many weighs less than a half of 0.2 milliseconds.
+    constraints = (
+        Constraint(name="non_zeros", at_most=500),
+        Constraint(name="token_milliseconds", at_most=0.2),
+    )
+    result = make_study(
+        store,
+        Sized(tmp_path),
+        space=replace(sizes(0.5, 0.9), density=(0.55, 0.65, 0.75)),
+        sampler=GridSampler(),
+        candidates=3,
+        rounds=Full(total=4),
+        constraints=constraints,
+    ).run()
+    assert result.best.trial.candidate.density == 0.75
+    assert [missed.constraint.name for missed in result.missed] == [
+        "non_zeros",
+        "token_milliseconds",
+    ]
+
+
+def test_the_winner_is_the_best_by_the_mean_over_its_seeds(store, tmp_path):
+    class Lucky(SyntheticRunner):
+        def run(self, trial, until, record):
+            def shifted(epoch):
+                luck = 0.2 * (trial.number == 2)  # in its first training only
+                loss = 4 + 0.1 * (trial.number % REPEAT) - luck + math.exp(-epoch.epoch)
+                record(replace(epoch, valid_loss=loss, train_loss=loss))
+
+            super().run(trial, until, shifted)
+
+    result = make_study(
+        store, Lucky(tmp_path), rounds=Full(total=4), candidates=3, seeds=3, score="loss"
+    ).run()
+    assert result.best.trial.number == 1
+    assert result.budget.full_search_epochs == result.budget.trial_epochs == 36
+    losses = {s.trial.number: s.loss for s in result.trials}
+    assert losses[2] == pytest.approx(4.2 - 0.2 / 3 + math.exp(-4))
+
+
+def test_a_candidate_is_lost_with_any_of_its_repeats(store, tmp_path):
+    runner = SyntheticRunner(
+        tmp_path, nan=lambda trial, epoch: (trial.number, epoch) == (REPEAT + 2, 6)
+    )
+    result = make_study(store, runner, candidates=3, seeds=2, rounds=Full(total=6)).run()
+    lost = store.trial(2)
+    assert lost.state is State.DIVERGED
+    assert lost.reason == (
+        "its training with another seed diverged: the validation loss is nan after epoch 6"
+    )
+    assert result.best.trial.number != 2
+    assert {rung.trial for rung in store.rungs()} == {1, 3}
+
+
+@pytest.mark.parametrize("stop", [None, 40, 60])
+def test_who_is_lost_later_counts_until_then(tmp_path, stop):
+    """However far ahead of the virtual time the workers, or an earlier call, have come."""
+    tables = []
+    for places, limits in ((1, (None,)), (8, (stop, None))):
+        folder = tmp_path / str(places)
+        folder.mkdir()
+        with Store(folder / "study.db") as store:
+            store._database.query("PRAGMA synchronous = OFF")
+            runner = SyntheticRunner(
+                folder, nan=lambda trial, epoch: trial.number % 3 == 1 and epoch == 2
+            )
+            for limit in limits:
+                make_study(
+                    store,
+                    None,
+                    executor=Several(runner, places, seed=places),
+                    rounds=ROUNDS["asha"],
+                    candidates=27,
+                    sampler=BayesianSampler(starts=3),
+                    ahead=8,
+                ).run(limits=Limits(epochs=limit))
+            tables.append(table(store))
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_cancelled_candidate_takes_no_further_part(store, tmp_path, name, seeds):
+    changes = {"rounds": ROUNDS[name], "candidates": 9, "seeds": seeds}
+    runner = SyntheticRunner(tmp_path)
+    make_study(store, runner, **changes).run(limits=Limits(epochs=9 + 7 * seeds))
+    assert not store.finished
+    trained = len(runner.trained)
+    store.cancel([1, 3])
+    result = make_study(store, runner, **changes).run()
+    assert result.best.trial.number not in (1, 3)
+    for number in (1, 3):
+        assert store.trial(number).state is State.CANCELLED
+        assert store.trial(number).reason == "it was taken out by hand"
+    later = {number % REPEAT for number, _ in runner.trained[trained:]}
+    assert not later & {1, 3}
+    before = table(store)
+    make_study(store, runner, **changes).run()
+    assert table(store) == before
 
 
 def test_a_score_that_raises_is_named(store, tmp_path):

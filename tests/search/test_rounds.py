@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsh_native.search.result import Budget
-from lsh_native.search.rounds import Elimination, half_and_one
+from lsh_native.search.rounds import Elimination, Full, half_and_one
 from lsh_native.search.trial import Rung
 
 
@@ -69,6 +69,21 @@ def test_no_elimination_at_the_end():
 def test_one_or_two_candidates_finish(candidates):
     assert Elimination.lsh2022().plan(candidates) == ()
     assert Elimination.lsh2022().epochs(candidates) == 100 * candidates
+
+
+def test_full_training_compares_all_at_each_third_and_stops_nobody():
+    assert Full(total=15).plan(4) == (
+        Rung(round=1, epoch=5, entering=4, kept=4),
+        Rung(round=2, epoch=10, entering=4, kept=4),
+    )
+    assert [Full(total=total).compared(4) for total in (1, 2, 3, 4)] == [(), (1,), (1, 2), (2, 3)]
+    with pytest.raises(ValueError, match="total must be at least 1 epoch, got 0"):
+        Full(total=0)
+
+
+def test_a_full_search_trains_every_seed():
+    budget = Budget(candidates=3, total=4, trial_epochs=20, reference_epochs=4, seeds=3)
+    assert budget.full_search_epochs == 36
 
 
 def test_another_rule():

@@ -1,6 +1,8 @@
 """Proposals: never twice, always the same from the same history, better than chance."""
 
+import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +25,15 @@ SINGLE = Space(initial=["uniform"], drop=["set"], redistribute=["none"], drop_fr
 CONTINUOUS = Space(drop_fraction=Interval(low=0.1, high=0.9))
 SEVERAL = Space(method=("static", "dynamic", "gradual_magnitude"))
 
+
+def optuna_tpe():
+    pytest.importorskip("optuna")
+    from lsh_native.search.optuna_sampler import OptunaSampler
+
+    return OptunaSampler("tpe")
+
+
+CONSTRAINED = [BayesianSampler, optuna_tpe]
 SAMPLERS = [RandomSampler(), GridSampler(), BayesianSampler(starts=2)]
 
 
@@ -125,6 +136,52 @@ def test_a_pending_candidate_keeps_the_next_one_away():
     assert lied != proposed
     assert failed != proposed
     assert lied == sampler.propose(SMALL, History.of([*scored, worst]), seed=1, number=7)
+
+
+def test_targets_are_scores_while_all_keep_to_the_constraints():
+    candidates = list(PUBLISHED)[:3]
+    history = [Observation(candidate=c, score=float(i)) for i, c in enumerate(candidates)]
+    history.append(Observation(candidate=list(PUBLISHED)[3], pending=True))
+    assert History.of(history).targets == dict(zip(candidates, (0.0, 1.0, 2.0), strict=True))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_who_misses_a_constraint_is_behind_all_others_and_the_further_the_more(kept):
+    candidates = list(PUBLISHED)[:8]
+    scores = [5.0, 5.5, 7.0, -9.0, 1.0, 2.0, 3.0, -1.0][3 - kept :]
+    excesses = [0.0] * kept + [1e-9, 0.5, 1e9, math.inf, 0.5]
+    targets = History.of(
+        Observation(candidate=c, score=s, excess=e)
+        for c, s, e in zip(candidates, scores, excesses, strict=False)
+    ).targets
+    values = list(targets.values())
+    assert values[:kept] == scores[:kept]
+    least, some, far, unknown, same = values[kept:]
+    assert max(scores[:kept], default=-math.inf) < least < some < far <= unknown
+    assert some == same
+    spread = max(scores[:kept], default=0) - min(scores[:kept], default=0)
+    assert unknown - max(scores[:kept], default=0) <= 2 * spread + 2
+
+
+@pytest.mark.parametrize("excess", [-0.1, float("nan")])
+def test_an_excess_is_a_share(excess):
+    with pytest.raises(ValueError, match=f"excess must be at least 0, got {excess}"):
+        Observation(candidate=next(iter(PUBLISHED)), score=1.0, excess=excess)
+
+
+@pytest.mark.parametrize("make", CONSTRAINED)
+def test_proposals_are_drawn_to_where_the_constraint_is_kept(make):
+    sampler = make()
+    space = replace(SINGLE, density=Interval(low=0.05, high=0.95))
+    history = []
+    for number in range(1, 31):
+        candidate = sampler.propose(space, History.of(history), seed=1, number=number)
+        # The denser the better, but nothing above 0.2 will do, which chance keeps to in a sixth.
+        excess = max(0.0, candidate.density / 0.2 - 1)
+        history.append(Observation(candidate=candidate, score=-candidate.density, excess=excess))
+    late = [observation.candidate.density for observation in history[15:]]
+    assert np.mean([density <= 0.2 for density in late]) > 0.3
+    assert np.median(late) < 0.35
 
 
 def test_nothing_is_printed_or_warned(capfd):

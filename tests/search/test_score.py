@@ -10,7 +10,17 @@ from numpy.testing import assert_array_equal
 from scipy.stats import spearmanr
 
 from lsh_native.lyapunov import Convention, Spectrum
-from lsh_native.search.score import SCORES, Loss, Lyapunov, loss, lyapunov, rank_mean
+from lsh_native.search.score import (
+    RECORDED,
+    SCORES,
+    Loss,
+    Lyapunov,
+    loss,
+    lyapunov,
+    named_score,
+    rank_mean,
+    recorded_scores,
+)
 from lsh_native.search.space import Space
 from lsh_native.search.spectral import ARRAYS
 from lsh_native.search.trial import EpochRecord, Measurement, Pool, SpectrumRecord
@@ -46,6 +56,40 @@ def test_known_scores():
     assert_array_equal(lyapunov(pool), [2, 3, 1])
     assert_array_equal(SCORES["rank_mean"](pool), [2, 2, 2])
     assert_array_equal(rank_mean(loss)(pool), [2, 1, 3])
+
+
+def twice_the_loss(pool):
+    return 2 * loss(pool)
+
+
+def test_scores_by_their_names():
+    pool = measured([5.0, 4.0, 6.0], [2.0, 3.0, 1.0])
+    own = f"{__name__}:twice_the_loss"
+    for name in SCORES:
+        assert named_score(name) is SCORES[name]
+    assert_array_equal(named_score("loss+lyapunov")(pool), SCORES["rank_mean"](pool))
+    assert_array_equal(named_score(own)(pool), [10, 8, 12])
+    assert_array_equal(named_score(f"loss+{own}")(pool), [2, 1, 3])
+    assert list(recorded_scores("loss")) == list(RECORDED)
+    both = f"smooth_loss+{own}"
+    assert list(recorded_scores(both)) == [*RECORDED, "smooth_loss", own, both]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("best", "score must be one of rank_mean, .* got 'best'"),
+        ("loss+", "score must be one of rank_mean, .* got ''"),
+        ("nowhere:score", "nowhere:score raised ModuleNotFoundError: No module named 'nowhere'"),
+        (f"{__name__}:absent", "absent raised AttributeError: .*; run this where its module lies"),
+        (":score", ":score raised ValueError: Empty module name"),
+        (f"{__name__}:np.pi", "raised AttributeError"),
+        (f"{__name__}:__name__", "score must name a function, got 'test_score' as test_score:__"),
+    ],
+)
+def test_a_score_that_is_not_there(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        named_score(name)
 
 
 def test_ties_share_their_rank():

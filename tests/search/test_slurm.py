@@ -32,3 +32,25 @@ def test_a_study_through_submitit(tmp_path, monkeypatch):
         assert (lost.state, lost.reason) == (State.FAILED, "KeyError: 'absent'")
         assert finished.best == expected.trials[1].best
     assert not list((tmp_path / "jobs").glob("messages-*"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of submitit's
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"silence": 2}, "its worker gave no sign of life for 2 s"),
+        ({"time_limit": 2}, "it took longer than the limit of 2 s"),
+    ],
+)
+def test_a_job_that_never_answers_costs_its_trial(tmp_path, monkeypatch, limit, reason):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    from lsh_native.search.executors.slurm import Slurm
+
+    source = RunnerSource(
+        "synthetic_runner:make", {"folder": str(tmp_path), "accidents": {"2.1": "hang"}}
+    )
+    with Store(tmp_path / "study.db") as store:
+        executor = Slurm(source, folder=tmp_path / "jobs", workers=3, cluster="local", **limit)
+        study = make_study(store, None, executor=executor, candidates=2)
+        assert study.run(retries=0).best.trial.number == 1
+        assert (store.trial(2).state, store.trial(2).reason) == (State.FAILED, reason)

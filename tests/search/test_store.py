@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,35 @@ def test_states_note_when(store):
     assert ended.reason == "the training loss is nan after epoch 3"
     store.set_state(1, State.DIVERGED, "again")
     assert store.trial(1) == ended
+
+
+def test_the_reason_of_a_crash_outlives_the_retry(store):
+    store.begin_trial(1, "here")
+    store.retry_trial(1, "its process crashed with SIGSEGV")
+    store.retry_trial(1, "it hung")
+    store.begin_trial(1, "there")
+    store.set_state(1, State.COMPLETE)
+    assert (store.trial(1).retries, store.trial(1).crash) == (2, "it hung")
+    assert store.trial(1).reason == ""
+
+
+def test_candidates_are_cancelled_all_or_none(store):
+    store.add_trial(REPEAT + 1, CANDIDATES[1], 9, repeats=1)
+    store.set_state(3, State.DIVERGED)
+    for numbers, message in (
+        ([1, 0], "trial 0 must be a candidate of .*, got the dense reference"),
+        ([1, 7], "trial 7 must be a candidate of .*, got none of that number"),
+        ([1, REPEAT + 1], "must be a candidate of .*, got none of that number"),
+        ([1, 3], "trial 3 must not be lost already, got one that diverged"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            store.cancel(numbers)
+        assert store.trial(1).state is State.WAITING
+    store.cancel([1])
+    assert store.trial(1).state is store.trial(REPEAT + 1).state is State.CANCELLED
+    assert store.lost == {1, 3, REPEAT + 1}
+    store.begin_trial(1, "here")
+    assert store.trial(1).state is State.CANCELLED
 
 
 def test_the_lost_are_known_after_every_write(store, path):
@@ -298,7 +328,7 @@ def test_a_newer_schema(store, path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(NewerStoreError, match="schema version 2 at most, got 99: use a newer"):
+    with pytest.raises(NewerStoreError, match="schema version 3 at most, got 99: use a newer"):
         Store(path)
 
 
@@ -333,7 +363,7 @@ def test_an_older_schema_is_brought_up_to_date(store, path):
             connection.execute(f"DROP TABLE {name}_new")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(OlderStoreError, match="schema version 2, got 1: resume the study once"):
+    with pytest.raises(OlderStoreError, match="schema version 3, got 1: resume the study once"):
         Store(path, read_only=True)
     with Store(path) as upgraded:
         assert upgraded.trials() == expected[0]
@@ -341,6 +371,22 @@ def test_an_older_schema_is_brought_up_to_date(store, path):
         assert not upgraded.finished
         assert upgraded._database.query("PRAGMA user_version") == [(schema.VERSION,)]
         assert upgraded._database.query("PRAGMA foreign_key_check") == []
+
+
+def test_the_second_schema_is_brought_up_to_date(store, path):
+    store.retry_trial(2, "it crashed")
+    expected = store.trials()
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE trial DROP COLUMN crash")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(OlderStoreError, match="schema version 3, got 2: resume the study once"):
+        Store(path, read_only=True)
+    with Store(path) as upgraded:
+        assert upgraded.trials() == tuple(replace(trial, crash="") for trial in expected)
+        upgraded.retry_trial(3, "it hung")
+        assert upgraded.trial(3).crash == "it hung"
 
 
 def fill(store):

@@ -21,6 +21,8 @@ from lsh_native.report.plots.style import (
 )
 from lsh_native.report.view import Role
 
+# Of a drawing that a phone shows a part of, as wide as the page elsewhere; sizes in points.
+_WIDE, _WIDE_TEXT = 700, 11.2
 # What stands behind a label, so that no line runs through its letters.
 _BEHIND = {"facecolor": PALETTE["paper"], "edgecolor": "none", "pad": 0.8}
 
@@ -58,7 +60,7 @@ def survival(
 ) -> Axes:
     """Draw a lane for each trial as long as it trained, with its rank at each elimination."""
     top, bottom = MARGINS[2:]
-    axes = axes or canvas(height=17 * len(lanes) + top + bottom, left=62, right=30)[0]
+    axes = axes or canvas(height=19 * len(lanes) + top + bottom, left=64, right=14)[0]
     for row, lane in enumerate(lanes):
         style = line_style(lane.role)
         colour, width = style["color"], 2 * style["linewidth"]
@@ -73,14 +75,12 @@ def survival(
                 row,
                 color=colour,
                 marker="o",
-                markersize=13,
+                markersize=15,
                 markerfacecolor=PALETTE["paper"],
                 markeredgewidth=1.2,
                 zorder=3,
             )
-            axes.text(
-                epoch, row, str(rank), fontsize=7.5, ha="center", va="center_baseline", zorder=4
-            )
+            axes.text(epoch, row, str(rank), ha="center", va="center_baseline", zorder=4)
     axes.grid(visible=False)
     mark_rungs(axes, rungs)
     axes.set_xlim(0, 1.02 * total)
@@ -108,7 +108,6 @@ def score_against_final(
             (6, 0),
             textcoords="offset points",
             va="center_baseline",
-            fontsize=9,
             bbox=_BEHIND if point.label else None,
             zorder=2.5,
         )
@@ -137,7 +136,7 @@ def parallel(
         roles: What each candidate is.
         axes: Where to draw.
     """
-    axes = axes or canvas(width=700, height=270, left=90, right=60, top=12)[0]
+    axes = axes or canvas(width=_WIDE, height=270, left=90, right=60, top=12)[0]
     places, heights = range(len(names) + 1), []
     for place, column in enumerate(columns):
         numbers = [value for value in column if isinstance(value, int | float)]
@@ -158,7 +157,7 @@ def parallel(
                 textcoords="offset points",
                 ha="right",
                 va="center_baseline",
-                fontsize=8.5,
+                fontsize=_WIDE_TEXT,
                 color=PALETTE["muted"],
                 bbox=_BEHIND,
                 zorder=4,
@@ -181,9 +180,10 @@ def parallel(
             (5, 0),
             textcoords="offset points",
             va="center_baseline",
-            fontsize=9,
+            fontsize=_WIDE_TEXT,
         )
-    axes.set_xticks(list(places), [*names, "perplexity"])
+    lines = [name.replace(" ", "\n") for name in (*names, "perplexity")]  # side by side they fit
+    axes.set_xticks(list(places), lines, fontsize=_WIDE_TEXT)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(names) + 0.05)
     axes.set_ylim(-0.06, 1.06)

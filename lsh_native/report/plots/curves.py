@@ -49,7 +49,7 @@ def spectrum(
     curves: Sequence[Curve], axes: Axes | None = None, *, title: str = "", width: int = WIDTH
 ) -> Axes:
     """Draw the exponents of one layer over their index, with a band of one standard error."""
-    axes = axes or canvas(width=width, height=0.64 * width)[0]
+    axes = axes or canvas(width=width, height=0.74 * width)[0]
     for curve in curves:
         x, y = _xy(curve)
         style = line_style(curve.role)
@@ -72,7 +72,7 @@ def convergence(
     curves: Sequence[Curve], axes: Axes | None = None, *, title: str = "", width: int = WIDTH
 ) -> Axes:
     """Draw running estimates over the steps that were averaged; a band is what they end in."""
-    axes = axes or canvas(width=width, height=0.64 * width)[0]
+    axes = axes or canvas(width=width, height=0.74 * width)[0]
     for curve in curves:
         x, y = _xy(curve)
         style = line_style(curve.role)
@@ -97,7 +97,7 @@ def over_epochs(
 
     Without distances there are perplexities alone.
     """
-    *uppers, lower = canvas(height=450 if distances else 250, rows=2 if distances else 1, top=36)
+    *uppers, lower = canvas(height=420 if distances else 230, rows=2 if distances else 1, top=36)
     for upper in uppers:
         for curve in distances:
             x, y = _xy(curve)
@@ -130,7 +130,7 @@ def trajectory(
     right: int = MARGINS[1],
 ) -> Axes:
     """Draw the best validation perplexity so far over all epochs spent; steps hold to the end."""
-    axes = axes or canvas(height=270, right=right)[0]
+    axes = axes or canvas(height=230, right=right)[0]
     end = max(float(_xy(curve)[0][-1]) for curve in curves)
     for curve in curves:
         x, y = _xy(curve)
@@ -152,7 +152,7 @@ def turnover(
     curves: Sequence[Curve], axes: Axes | None = None, *, title: str, total: int, width: int = WIDTH
 ) -> Axes:
     """Draw shares in per cent over epochs, labelled where they end."""
-    axes = axes or canvas(width=width, height=0.64 * width)[0]
+    axes = axes or canvas(width=width, height=0.74 * width)[0]
     for curve in curves:
         axes.plot(*_xy(curve), **line_style(curve.role))
     axes.set_title(title)
@@ -195,7 +195,7 @@ def _end_labels(axes: Axes, curves: Sequence[Curve]) -> None:
             ends.append((float(axes.transLimits.transform((0.0, y[-1]))[1]), curve))
     ends.sort(key=lambda end: end[0])
     figure = figure_of(axes)
-    gap = 11.5 / (72 * figure.get_figheight() * axes.get_position().height)
+    gap = 12 / (72 * figure.get_figheight() * axes.get_position().height)
     for (_, curve), height in zip(ends, spread([end for end, _ in ends], gap), strict=True):
         axes.annotate(
             curve.label,

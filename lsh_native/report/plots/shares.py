@@ -15,7 +15,7 @@ from lsh_native.report.plots.style import PALETTE, STYLE, canvas, ticks
 def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
     """Draw the kept share of each matrix and, under it, of its gates; a line marks the whole."""
     rows = _density_rows(blocks)
-    axes = axes or canvas(height=16 * len(rows) + 64, left=150, top=30)[0]
+    axes = axes or canvas(height=17 * len(rows) + 66, left=126, right=46, top=30)[0]
     for row, (_, share, whole) in enumerate(rows):
         axes.barh(
             row,
@@ -26,12 +26,11 @@ def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
         axes.annotate(
             f"{100 * share:.1f}",
             (1, row),
-            (46, 0),
+            (40, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             ha="right",
             va="center_baseline",
-            fontsize=9,
             color=PALETTE["ink" if whole else "muted"],
         )
     overall = sum(b.non_zeros for b in blocks) / sum(b.weights for b in blocks)
@@ -51,7 +50,7 @@ def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
     axes.set_xlim(0, min(1.0, 1.05 * max(share for _, share, _ in rows)) or 1.0)
     axes.grid(visible=False)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.xaxis.set_major_locator(ticks(5))
+    axes.xaxis.set_major_locator(ticks(3))
     axes.spines["left"].set_visible(False)
     return axes
 
@@ -59,7 +58,7 @@ def density(blocks: Sequence[Block], axes: Axes | None = None) -> Axes:
 @STYLE
 def bars(shares: Sequence[tuple[str, float]], axes: Axes | None = None, *, title: str) -> Axes:
     """Draw shares in [0, 1] as bars, one below the other."""
-    axes = axes or canvas(height=18 * len(shares) + 64, left=110, top=30)[0]
+    axes = axes or canvas(height=19 * len(shares) + 66, left=100, right=30, top=30)[0]
     for row, (_, share) in enumerate(shares):
         axes.barh(row, share, height=0.6, color=PALETTE["tint"])
         axes.annotate(
@@ -68,7 +67,6 @@ def bars(shares: Sequence[tuple[str, float]], axes: Axes | None = None, *, title
             (5, 0),
             textcoords="offset points",
             va="center_baseline",
-            fontsize=9,
             color=PALETTE["muted"],
         )
     axes.set_yticks(range(len(shares)), [name for name, _ in shares])
@@ -76,7 +74,7 @@ def bars(shares: Sequence[tuple[str, float]], axes: Axes | None = None, *, title
     axes.set_xlim(0, 1.12 * max(share for _, share in shares) or 1.0)
     axes.grid(visible=False)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.xaxis.set_major_locator(ticks(5))
+    axes.xaxis.set_major_locator(ticks(4))
     axes.spines["left"].set_visible(False)
     axes.set_title(title)
     return axes

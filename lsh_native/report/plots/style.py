@@ -50,19 +50,22 @@ _WIDTHS: Mapping[Role, float] = {
     Role.FOUND: 1.9,
 }
 
-WIDTH = 420
-"""Of a drawing, in points; text is 10 of them high."""
+WIDTH = 300
+"""Of a drawing, in points: a phone of 360 pixels shows it as large as it is, and its text too."""
 
-MARGINS = (46, 70, 24, 34)  # left, right, top, bottom
+MARGINS = (44, 64, 25, 36)  # left, right, top, bottom
+
+TEXT = 10.3
+"""Height of all text, in points; on a phone of 360 pixels it is 11 of them."""
 
 STYLE = rc_context(
     {
         "font.family": "sans-serif",
-        "font.size": 10,
-        "axes.titlesize": 10,
-        "axes.labelsize": 10,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
+        "font.size": TEXT,
+        "axes.titlesize": TEXT,
+        "axes.labelsize": TEXT,
+        "xtick.labelsize": TEXT,
+        "ytick.labelsize": TEXT,
         "text.color": PALETTE["ink"],
         "text.parse_math": False,
         "axes.labelcolor": PALETTE["muted"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import math
 import socket
@@ -84,13 +85,25 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Faulted:
-    """The job ended without a result; `retry` if it is worth another try."""
+    """The job ended without a result.
+
+    Args:
+        number: Of the trial.
+        state: What becomes of it.
+        reason: Why, in words.
+        retry: Whether it is worth another try.
+        disk: The `errno` of a disk that failed or took no more, which is no fault of the trial.
+    """
 
     number: int
     state: State
     reason: str
     retry: bool = False
+    disk: int | None = None
 
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What an `OSError` says where a disk is full, cannot be written any more, or is broken."""
 
 Message = Started | Stepped | EpochMeasured | SpectrumMeasured | Done | Faulted
 Send = Callable[[Message], None]
@@ -163,6 +176,11 @@ def perform(runner: Runner, job: Job, send: Send, stop: Callable[[], bool] = lam
     except (MemoryError, torch.OutOfMemoryError) as error:
         reason = f"no memory is left: {str(error) or type(error).__name__}"
         send(Faulted(number=number, state=State.OUT_OF_MEMORY, reason=reason, retry=True))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        reason = f"{error.filename or 'a disk'} on {socket.gethostname()}: {error.strerror}"
+        send(Faulted(number=number, state=State.WAITING, reason=reason, disk=error.errno))
     else:
         send(Done(number=number))
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -26,12 +25,22 @@ from lsh_native.search.executors.job import (
     job_to_dict,
     message_from_dict,
 )
+from lsh_native.search.executors.patience import Patience, Signs
 from lsh_native.search.trial import State
 
 _MODULE = "lsh_native.search.executors.worker"
 
-# Seconds in which a worker must be up: it loads torch, and perhaps a text.
-_START = 600.0
+
+def visible_devices(count: int) -> list[str]:
+    """Return values of CUDA_VISIBLE_DEVICES for the GPUs that this process sees, one for each.
+
+    Where the variable is set, they are the entries of its list, numbers or UUIDs: numbers from 0 on
+    would be GPUs of somebody else.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return [str(index) for index in range(count)]
+    return [entry.strip() for entry in listed.split(",")][:count]
 
 
 class Local:
@@ -46,7 +55,7 @@ class Local:
         time_limit: Seconds that a job may take at most.
 
     Raises:
-        ValueError: If a number is below 1.
+        ValueError: If a number is below 1, or a limit not above 0.
     """
 
     def __init__(
@@ -65,7 +74,7 @@ class Local:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self._source, self._threads, self._devices = source, threads, tuple(devices)
-        self._silence, self._time_limit = silence, time_limit
+        self._patience = Patience(silence=silence, time_limit=time_limit)
         self._heard: queue.Queue[tuple[_Worker, Message | None]] = queue.Queue()
         self._idle: list[int] = list(range(workers))[::-1]
         self._workers: dict[int, _Worker] = {}
@@ -86,13 +95,14 @@ class Local:
     def work(self, send: Send) -> None:
         """See `Executor`."""
         try:
-            worker, message = self._heard.get(timeout=self._patience())
+            worker, message = self._heard.get(timeout=self._patience.pause)
         except queue.Empty:
-            self._end_the_hung(send)
-            return
-        self._hear(worker, message, send)
-        while not self._heard.empty():
-            self._hear(*self._heard.get(), send)
+            pass
+        else:
+            self._hear(worker, message, send)
+            while not self._heard.empty():
+                self._hear(*self._heard.get(), send)
+        self._end_the_hung(send)
 
     def finish(self, send: Send) -> None:
         """See `Executor`."""
@@ -118,9 +128,7 @@ class Local:
     def _hear(self, worker: _Worker, message: Message | None, send: Send) -> None:
         if self._workers.get(worker.place) is not worker:
             return  # of a process that was given up
-        worker.heard = time.monotonic()
-        if isinstance(message, Started):
-            worker.ready, worker.began = True, worker.heard
+        worker.signs.note(started=isinstance(message, Started))
         if message is None:
             self._bury(worker, *_cause(worker.end()), send)
             return
@@ -130,22 +138,11 @@ class Local:
         send(message)
 
     def _end_the_hung(self, send: Send) -> None:
-        now = time.monotonic()
         for worker in list(self._workers.values()):
-            if worker.job is None:
-                continue
-            if not worker.ready:
-                if now - worker.began <= _START:
-                    continue
-                reason = f"its worker did not start within {_START:g} s"
-            elif now - worker.heard > self._silence:
-                reason = f"its worker gave no sign of life for {self._silence:g} s"
-            elif self._time_limit is not None and now - worker.began > self._time_limit:
-                reason = f"it took longer than the limit of {self._time_limit:g} s"
-            else:
-                continue
-            worker.end()
-            self._bury(worker, State.FAILED, reason, send)
+            reason = self._patience.fault(worker.signs) if worker.job is not None else None
+            if reason is not None:
+                worker.end()
+                self._bury(worker, State.FAILED, reason, send)
 
     def _bury(self, worker: _Worker, state: State, reason: str, send: Send) -> None:
         del self._workers[worker.place]
@@ -154,13 +151,9 @@ class Local:
             self._idle.append(worker.place)
             send(Faulted(number=job.trial.number, state=state, reason=reason, retry=True))
 
-    def _patience(self) -> float:
-        limits = [limit for limit in (self._silence, self._time_limit) if limit is not None]
-        return min(1.0, *(limit / 4 for limit in limits))
-
 
 class _Worker:
-    """A process, the job it does, and when it was last heard of by a clock that never jumps."""
+    """A process, the job it does, and its signs of life."""
 
     def __init__(
         self,
@@ -172,8 +165,7 @@ class _Worker:
     ) -> None:
         self.place = place
         self.job: Job | None = None
-        self.ready = False
-        self.began = self.heard = time.monotonic()
+        self.signs = Signs()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", _MODULE],  # not what lies in the current folder
             stdin=subprocess.PIPE,
@@ -190,7 +182,7 @@ class _Worker:
     def take(self, job: Job) -> None:
         """Hand a job over."""
         self.job = job
-        self.began = self.heard = time.monotonic()
+        self.signs = Signs(ready=self.signs.ready)
         self.say(job_to_dict(job))
 
     def say(self, values: dict[str, object]) -> None:

@@ -7,9 +7,9 @@ pickles is a function of this module and text.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,29 @@ from lsh_native.search.executors.job import (
     Message,
     RunnerSource,
     Send,
+    Started,
     job_from_dict,
     job_to_dict,
     message_from_dict,
     message_to_dict,
     perform,
 )
+from lsh_native.search.executors.patience import Patience, Signs, tell_steps
 from lsh_native.search.trial import State
+
+# Steps are told so often at most, in seconds: each is a line on a shared disk.
+_PAUSE = 5.0
 
 
 @dataclass
 class _Followed:
-    """A job of the cluster, and how far its messages have been read."""
+    """A job of the cluster, how far its messages have been read, and its signs of life."""
 
     job: Job
     handle: Any
     path: Path
     read: int = 0
+    signs: Signs = field(default_factory=Signs.none)
 
 
 class Slurm:
@@ -52,7 +58,12 @@ class Slurm:
         threads: CPUs a job.
         gpus: GPUs a job.
         cluster: `local` or `debug` of submitit instead of Slurm.
+        silence: Seconds without a sign of life after which a job is taken for hung.
+        time_limit: Seconds that a job may take at most; none of those it waits in the queue.
         parameters: More for submitit, such as `slurm_partition` or `timeout_min`.
+
+    Raises:
+        ValueError: If a limit is not above 0.
     """
 
     def __init__(
@@ -64,9 +75,12 @@ class Slurm:
         threads: int = 1,
         gpus: int = 0,
         cluster: str | None = None,
+        silence: float = 900.0,
+        time_limit: float | None = None,
         **parameters: Any,
     ) -> None:
         self._source, self._folder, self._places = source, folder, workers
+        self._patience = Patience(silence=silence, time_limit=time_limit)
         folder.mkdir(parents=True, exist_ok=True)
         self._cluster = submitit.AutoExecutor(folder=folder, cluster=cluster)
         parameters = {"name": "lsh", "timeout_min": 24 * 60, **parameters}
@@ -112,11 +126,14 @@ class Slurm:
         self._running.clear()
 
     def _follow(self, followed: _Followed, send: Send) -> bool:
-        """Tell what a job has written since; return whether there was something."""
+        """Tell what a job has written since, or that it hangs; return whether there was any."""
         ended = followed.handle.done()  # before the file is read, so nothing is missed
         heard = False
+        if math.isinf(followed.signs.began) and followed.path.exists():
+            followed.signs.note()  # it has left the queue
         for message in self._lines(followed):
             heard = True
+            followed.signs.note(started=isinstance(message, Started))
             if isinstance(message, Done | Faulted):
                 self._running.remove(followed)
                 followed.handle.wait()
@@ -124,13 +141,19 @@ class Slurm:
                 send(message)
                 return True
             send(message)
-        if ended and not heard:
-            self._running.remove(followed)
-            reason = f"its job ended as {followed.handle.state}"
-            number = followed.job.trial.number
-            send(Faulted(number=number, state=State.FAILED, reason=reason, retry=True))
+        if heard:
             return True
-        return heard
+        if ended:
+            reason = f"its job ended as {followed.handle.state}"
+        elif (hung := self._patience.fault(followed.signs)) is not None:
+            followed.handle.cancel()
+            reason = hung
+        else:
+            return False
+        self._running.remove(followed)
+        number = followed.job.trial.number
+        send(Faulted(number=number, state=State.FAILED, reason=reason, retry=True))
+        return True
 
     def _lines(self, followed: _Followed) -> list[Message]:
         if not followed.path.exists():
@@ -155,10 +178,8 @@ def run_job(source: str, values: str, path: str, threads: int) -> None:
             file.flush()
 
         try:
-            perform(RunnerSource(**json.loads(source)).make(_no_steps), job, send)
+            runner = RunnerSource(**json.loads(source)).make(tell_steps(send, _PAUSE))
+            perform(runner, job, send)
         except Exception as error:  # of the program; the trial pays, the study goes on
             reason = f"{type(error).__name__}: {error}"
             send(Faulted(number=job.trial.number, state=State.FAILED, reason=reason))
-
-
-_no_steps: Callable[..., None] = lambda *step: None  # noqa: E731 - a callback that does nothing

@@ -10,7 +10,6 @@ import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -21,12 +20,12 @@ from lsh_native.search.executors.job import (
     Interrupted,
     Message,
     RunnerSource,
-    Stepped,
     job_from_dict,
     message_to_dict,
     perform,
 )
-from lsh_native.search.trial import Runner, State, Trial
+from lsh_native.search.executors.patience import tell_steps
+from lsh_native.search.trial import Runner, State
 
 # Steps are told so often at most, in seconds.
 _PAUSE = 0.25
@@ -58,7 +57,7 @@ def serve(
         job = job_from_dict(values)
         try:
             if runner is None:
-                runner = source.make(_stepper(send))
+                runner = source.make(tell_steps(send, _PAUSE))
             perform(runner, job, send, stop)
         except Interrupted:
             reason = "interrupted"
@@ -87,19 +86,6 @@ def _writer(answers: TextIO) -> Callable[[Message], None]:
             os._exit(0)
 
     return send
-
-
-def _stepper(send: Callable[[Message], None]) -> Callable[[Trial, int, int, int, float], None]:
-    told = -_PAUSE
-
-    def on_step(trial: Trial, epoch: int, step: int, steps: int, loss: float) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= _PAUSE:
-            told = now
-            send(Stepped(number=trial.number, epoch=epoch, step=step, steps=steps, loss=loss))
-
-    return on_step
 
 
 if __name__ == "__main__":
