@@ -201,8 +201,13 @@ struct Backward {
       const LanePlace to = lane_place<T>(lane, P, G * H);
       for (int64_t u = units.begin; u < units.end; ++u) {
         V active[A], before[S], grad_next[S], kept[S], recurrent[G], input[G]{}, grad_before[S];
-        LSH_UNROLL for (int a = 0; a < A; ++a) active[a] = load<T, N>(activation + (a * H + u) * P + lane);
+        LSH_UNROLL for (int a = 0; a < A; ++a) {
+          const T* from = activation + (a * H + u) * P + lane;
+          __builtin_prefetch(from + kRowsBefore * P);
+          active[a] = load<T, N>(from);
+        }
         LSH_UNROLL for (int s = 0; s < S; ++s) {
+          __builtin_prefetch(state + (s * H + u + kRowsBefore) * P + lane);
           before[s] = load<T, N>(state + (s * H + u) * P + lane);
           const bool projected = Cell::kProjects && s == 0;
           kept[s] = grad_next[s] =

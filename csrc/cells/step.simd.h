@@ -66,6 +66,9 @@ static void add_rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int6
   }
 }
 
+// How long before they are touched rows are asked for that have not been in a cache for many steps.
+constexpr int64_t kRowsBefore = 16;
+
 // Lanes 0 … batch - 1 of the channels `rows`, of which lane b stands at from(b), into a tile of `channels` channels and
 // `tile_lanes` lanes from lane `first` on.
 template <class T, class From>
@@ -75,7 +78,9 @@ static void step_to_tile(const T* step, const From& from, int64_t batch, Range r
     for (int64_t b = 0; b < batch; b += 4) {
       const LanePlace in = from(b), out = lane_place<T>(first + b, tile_lanes, channels);
       for (int64_t row = rows.begin; row < rows.end; ++row) {
-        store<T, 4>(tile + out.offset + row * out.stride, load<T, 4>(step + in.offset + row * in.stride));
+        T* to = tile + out.offset + row * out.stride;
+        __builtin_prefetch(to + kRowsBefore * out.stride, 1);
+        store<T, 4>(to, load<T, 4>(step + in.offset + row * in.stride));
       }
     }
     return;

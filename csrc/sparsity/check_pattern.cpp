@@ -47,12 +47,10 @@ bool offsets_hold(const int32_t* offsets, int64_t count, int64_t non_zeros) {
 bool indices_hold(const int32_t* offsets, const int32_t* indices, int64_t begin, int64_t end, int64_t bound) {
   bool good = true;
   for (int64_t i = begin; i < end; ++i) {
-    int64_t last = -1;
-    for (int64_t k = offsets[i]; k < offsets[i + 1]; ++k) {
-      good &= indices[k] > last;
-      last = indices[k];
-    }
-    good &= last < bound;
+    const int64_t first = offsets[i], stop = offsets[i + 1];
+    int32_t falls = 0;
+    for (int64_t k = first + 1; k < stop; ++k) falls |= indices[k] <= indices[k - 1];
+    good &= first == stop || (!falls && indices[first] >= 0 && indices[stop - 1] < bound);
   }
   return good;
 }
