@@ -10,12 +10,18 @@ namespace LSH_LEVEL {
 
 constexpr int64_t kFewLanes = (kFewItems + 3) / 4 * 4;
 
-// Calls body(lane, width tag) over `lanes`, a multiple of 4, in full vectors and then in fours.
+// Calls body(lane, width tag) over `lanes`, a multiple of 4, in full vectors, then in one of eight and one of four.
 template <class T, class Body>
 LSH_INLINE void for_lanes(int64_t lanes, const Body& body) {
   constexpr int W = kWidth<T>;
   int64_t lane = 0;
   for (; lane + W <= lanes; lane += W) body.template operator()<W>(lane);
+  if constexpr (W > 8) {
+    if (lane + 8 <= lanes) {
+      body.template operator()<8>(lane);
+      lane += 8;
+    }
+  }
   if constexpr (W > 4) {
     for (; lane < lanes; lane += 4) body.template operator()<4>(lane);
   }
