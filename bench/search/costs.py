@@ -34,8 +34,7 @@ from lsh_native.search.executors.local import Local
 from lsh_native.search.halving import ASHA
 from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
-from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination, Full
+from lsh_native.search.rounds import Elimination, Full, Rounds
 from lsh_native.search.sampler import BayesianSampler, RandomSampler
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store

@@ -24,8 +24,7 @@ from lsh_native.search.candidate import Candidate
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.halving import ASHA
 from lsh_native.search.history import History
-from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination, Full
+from lsh_native.search.rounds import Elimination, Full, Rounds
 from lsh_native.search.sampler import SpaceExhausted
 from lsh_native.search.score import SCORES
 from lsh_native.search.space import Space

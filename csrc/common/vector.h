@@ -52,6 +52,11 @@ static inline __attribute__((always_inline)) Vector<T, N> splat(T x) {
   return Vector<T, N>{} + x;
 }
 
+// Asks for the lines of `bytes` bytes before they are touched, wherever they lie.
+static inline __attribute__((always_inline)) void prefetch(const void* begin, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(begin) + at);
+}
+
 // The first `count` of N numbers; the others are zero. For lanes at the end of a row.
 template <class T, int N>
 static inline Vector<T, N> load_first(const T* p, int count) {
@@ -113,6 +118,7 @@ static inline __attribute__((always_inline)) Vector<T, N> load_fours(const T* p)
 // is not.
 template <class V>
 static inline __attribute__((always_inline)) V smaller(V a, V b) {
+  static_assert(sizeof(a[0]) == 4);
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64) return (V)_mm512_min_ps((__m512)a, (__m512)b);
 #endif
@@ -126,6 +132,7 @@ static inline __attribute__((always_inline)) V smaller(V a, V b) {
 // Likewise the larger.
 template <class V>
 static inline __attribute__((always_inline)) V larger(V a, V b) {
+  static_assert(sizeof(a[0]) == 4);
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64) return (V)_mm512_max_ps((__m512)a, (__m512)b);
 #endif

@@ -142,10 +142,6 @@ struct Panel {
   const WeightGradient<T>& gradient;
   int64_t first_row, left, right;
 
-  static void prefetch(const void* entries) {
-    for (int line = 0; line < 4; ++line) __builtin_prefetch(static_cast<const char*>(entries) + 64 * line);
-  }
-
   // Lists the entries of rows [begin, end) of the block, or of as many as there is room for, with sums of zero.
   Fours<T> list(int64_t begin, int64_t& end) const {
     const PatternView& p = gradient.weight->pattern;
@@ -158,7 +154,7 @@ struct Panel {
         break;
       }
       const int64_t before = fours;
-      if (!gradient.dense && r + kAhead < end) prefetch(p.column_of + room.next[r + kAhead]);
+      if (!gradient.dense && r + kAhead < end) prefetch(p.column_of + room.next[r + kAhead], 256);
       const int32_t first = room.next[r], last = p.row_offsets[first_row + r + 1];
       int64_t k = gradient.dense ? left : first;
       const auto column = [&](int64_t at) { return int64_t(gradient.dense ? at : p.column_of[at]); };
@@ -194,7 +190,7 @@ struct Panel {
     const T* sums = room.sums;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t count = room.counts[r], whole = count / K * K;
-      if (packed && r + kAhead < end) prefetch(gradient.out + room.next[r + kAhead] - room.counts[r + kAhead]);
+      if (packed && r + kAhead < end) prefetch(gradient.out + room.next[r + kAhead] - room.counts[r + kAhead], 256);
       T* row = gradient.out + (first_row + r) * p.columns;
       if (gradient.dense || packed) {
         T* out = gradient.dense ? row + left : gradient.out + room.next[r] - count;

@@ -44,15 +44,13 @@ static int32_t lay_out_groups(const PanelMatrix<T>& out, int64_t chunk, int64_t 
   return at;
 }
 
-// Asks for the next entries of a row that is `kRowsAhead` rows ahead: where they begin no prefetcher guesses.
-constexpr int64_t kRowsAhead = 8;
+constexpr int64_t kRowsAhead = 8;  // whose shares are asked for: where they begin no prefetcher guesses
 
+// Asks for entries of a row from `begin` on.
 template <class T>
-LSH_INLINE void ask_for_share(const SparseMatrix<T>& matrix, int64_t begin) {
-  const auto columns = reinterpret_cast<const char*>(matrix.pattern.column_of + begin);
-  const auto values = reinterpret_cast<const char*>(matrix.row_values + begin);
-  for (int64_t at = 0; at < 256; at += 64) __builtin_prefetch(columns + at);
-  for (int64_t at = 0; at < 256; at += 64) __builtin_prefetch(values + at);
+LSH_INLINE void prefetch_entries(const SparseMatrix<T>& matrix, int64_t begin) {
+  prefetch(matrix.pattern.column_of + begin, 256);
+  prefetch(matrix.row_values + begin, 256);
 }
 
 template <class T>
@@ -89,7 +87,7 @@ void pack_rows(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, Range c
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t left = panel * plan.panel_columns, right = left + plan.panel_columns;
       for (int64_t b = 0; b < bundles; ++b) {
-        if ((b + 1) * R + kRowsAhead <= rows) ask_for_share(matrix, next[b * R + kRowsAhead]);
+        if ((b + 1) * R + kRowsAhead <= rows) prefetch_entries(matrix, next[b * R + kRowsAhead]);
         const int32_t stop = p.row_offsets[row_of[b * R] + 1];
         int32_t k = next[b * R];
         while (k < stop && p.column_of[k] < right) ++k;
@@ -158,7 +156,7 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
       int32_t count[kChunkRows] = {}, filled[kChunkRows];
       uint8_t order[kChunkRows];
       for (int64_t row = top; row < bottom; ++row) {
-        if (row + kRowsAhead < bottom) ask_for_share(matrix, next[row + kRowsAhead]);
+        if (row + kRowsAhead < bottom) prefetch_entries(matrix, next[row + kRowsAhead]);
         const int32_t stop = p.row_offsets[row + 1];
         for (int32_t k = next[row]; k < stop && p.column_of[k] < right; ++k) ++count[p.column_of[k] - left];
       }
@@ -174,7 +172,7 @@ void pack_columns(const SparseMatrix<T>& matrix, const PanelMatrix<T>& out, cons
           const int32_t at_column = filled[column];
           values[at_column] = matrix.row_values[k];
           offsets[at_column] = offset;
-          __builtin_prefetch(values + at_column + 32, 1);
+          __builtin_prefetch(values + at_column + 32, 1);  // each column fills a stream of its own
           __builtin_prefetch(offsets + at_column + 64, 1);
           filled[column] = at_column + int32_t(B);
         }
@@ -319,12 +317,6 @@ LSH_INLINE void multiply_bundles(const T* value, const uint16_t* offset, int64_t
   }
 }
 
-// Asks for what stands kAhead bytes behind, as much as is about to be read.
-LSH_INLINE void ask_for(const void* begin, int64_t bytes) {
-  const char* ahead = static_cast<const char*>(begin) + kAhead;
-  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(ahead + at);
-}
-
 template <class T, int M, int Q, int B, int R>
 static void multiply_chunk_slab(const PanelMatrix<T>& matrix, int64_t chunk, const T* full, const T* tail, T* full_sums,
                                 T* tail_sums) {
@@ -345,8 +337,9 @@ static void multiply_chunk_slab(const PanelMatrix<T>& matrix, int64_t chunk, con
       const int64_t count = starts[panel * groups + g + 1] - at;
       if (count == 0) break;  // groups are sorted: nothing but empty ones follows
       const uint8_t* slot = slots + (panel * groups + g) * G;
-      ask_for(values + G * at, G * count * int64_t(sizeof(T)));
-      ask_for(offsets + B * at, B * count * int64_t(sizeof(uint16_t)));
+      // what stands kAhead bytes behind, as much as is about to be read
+      prefetch(reinterpret_cast<const char*>(values + G * at) + kAhead, G * count * int64_t(sizeof(T)));
+      prefetch(reinterpret_cast<const char*>(offsets + B * at) + kAhead, B * count * int64_t(sizeof(uint16_t)));
       if constexpr (R == 1) {
         multiply_rows<T, M, Q, B>(values + G * at, offsets + B * at, count, full_lanes, tail_lanes, slot, full_sums,
                                   tail_sums);

@@ -17,12 +17,10 @@ from lsh_native.search.events import (
     TrialLost,
 )
 from lsh_native.search.store import Store
-from lsh_native.search.trial import Trial, repeat_of
+from lsh_native.search.trial import DETAILS, Trial, repeat_of
 from lsh_native.training import perplexity, summary_writer
 
 __all__ = ["Board"]
-
-_DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
 
 
 @dataclass(kw_only=True)
@@ -78,7 +76,7 @@ class Board:
                 "training perplexity": perplexity(record.train_loss),
                 "validation perplexity": perplexity(record.valid_loss),
                 "density": record.density,
-                **{n.replace("_", " "): record.details[n] for n in _DETAILS if n in record.details},
+                **{n.replace("_", " "): record.details[n] for n in DETAILS if n in record.details},
             }
             for name, value in values.items():
                 run.writer.add_scalar(name, value, record.epoch)

@@ -9,9 +9,8 @@ from lsh_native.cli.resume import resume
 from lsh_native.cli.search import STORE
 from lsh_native.cli.setup import RunningSettings
 from lsh_native.report.evidence import evidence_text
-from lsh_native.report.view import scores_of
 from lsh_native.search.evidence import read_evidence
-from lsh_native.search.score import Score, named_score
+from lsh_native.search.score import Score, named_score, scores_of
 from lsh_native.search.store import Store
 
 __all__ = ["evidence", "scores_at_hand"]

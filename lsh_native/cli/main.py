@@ -135,7 +135,7 @@ def _fail(error: BaseException, status: int) -> int:
 
 def _of_option(text: str) -> str:
     """What jsonargparse says of an option's value in the words of our own errors; else the text."""
-    key = re.match(r'Parser key "([^"]+)": ', text)
+    key = re.match(r'Parser key "([^"]+)"(?: element \d+)?: ', text)
     value = re.search(r"(?:Got value|Given value): (.*)$", text)
     wanted = re.findall(r"Expected a (?:typing\.Literal\[([^\]]*)\]|<class '(\w+)'>)", text)
     kinds = [

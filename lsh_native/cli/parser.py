@@ -29,7 +29,7 @@ def make_parser(function: Callable[..., None]) -> ArgumentParser:
         if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
         if not action.option_strings and getattr(action, "_typehint", None) == list[int]:
-            # numbers one after the other, not as the text of a list
+            # numbers one after the other, not as the text of a list; there is no public way
             action.nargs, action.metavar = "+", action.dest
             action._typehint = int  # type: ignore[attr-defined]
     if takes_recipe(function):

@@ -20,7 +20,7 @@ def report(study: Path, figures: Path | None = None) -> None:
         figures: a folder for the page's figures as SVG files.
     """
     with Store(study / STORE, read_only=True) as store:
-        scores_at_hand(store)
+        scores_at_hand(store)  # what cannot be imported is said before anything is drawn
         table = read_table(store, study)
         print(write_report(store, study, table))
         if figures is not None:

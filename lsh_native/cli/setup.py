@@ -12,14 +12,13 @@ from typing import Any, Literal
 import torch
 
 from lsh_native.cli.data import DataSettings, load_corpus
+from lsh_native.search.executors.heartbeat import Timeouts
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import Executor, RunnerSource
 from lsh_native.search.executors.local import Local, visible_devices
-from lsh_native.search.executors.patience import Patience
 from lsh_native.search.extras import require
 from lsh_native.search.halving import ASHA, Halving, Hyperband
-from lsh_native.search.race import Rounds
-from lsh_native.search.rounds import Elimination, Full
+from lsh_native.search.rounds import Elimination, Full, Rounds
 from lsh_native.search.sampler import BayesianSampler, GridSampler, RandomSampler, Sampler
 from lsh_native.search.training_runner import SpectrumSettings, TrainingRunner
 from lsh_native.search.trial import Trial
@@ -228,7 +227,7 @@ def check_running(running: RunningSettings) -> None:
         raise ValueError(
             f"running.address must be that of a Ray cluster, got one for {running.executor}"
         )
-    Patience(silence=running.silence, time_limit=running.time_limit)
+    Timeouts(silence=running.silence, time_limit=running.time_limit)
 
 
 def make_executor(

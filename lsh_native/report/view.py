@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lsh_native.report.tables import perplexity
 from lsh_native.search.evidence import Evidence, read_evidence
 from lsh_native.search.result import StudyResult, TrialSummary, read_result
-from lsh_native.search.score import SCORES, Score, named_score
+from lsh_native.search.score import Score, scores_of
 from lsh_native.search.start import start_warning
 from lsh_native.search.store import Store
 from lsh_native.search.trial import (
@@ -27,9 +27,6 @@ from lsh_native.search.trial import (
     State,
     Trial,
 )
-
-ENOUGH = 8
-"""Finished candidates below which nothing is said about a score."""
 
 
 class Role(StrEnum):
@@ -286,6 +283,9 @@ def view_study(store: Store, scores: Mapping[str, Score] | None = None) -> Study
     """
     result = read_result(store)
     known, unjudged = scores_of(store, scores or {})
+    # Where nobody was stopped every end is known, and they are no choice of the search's.
+    complete = store.finished and all(rung.kept for rung in store.rungs())
+    judged = complete or result.budget.evidence_epochs > 0
     numbers = [s.trial.number for s in result.trials]
     if result.reference is not None:
         numbers.insert(0, result.reference.trial.number)
@@ -297,32 +297,12 @@ def view_study(store: Store, scores: Mapping[str, Score] | None = None) -> Study
         scores={(s.trial, s.epoch, s.name): s.value for s in store.scores()},
         configuration=store.configuration,
         versions=store.versions,
-        evidence=read_evidence(store, scores=known) if result.budget.evidence_epochs else None,
-        unjudged=unjudged if result.budget.evidence_epochs else (),
+        evidence=read_evidence(store, scores=known) if judged else None,
+        unjudged=unjudged if judged else (),
         repeated=len(
             {t.repeats for t in store.repeats() if t.number // REPEAT >= result.budget.seeds}
         ),
     )
-
-
-def scores_of(
-    store: Store, own: Mapping[str, Score]
-) -> tuple[Mapping[str, Score], tuple[str, ...]]:
-    """Return the scores by which a study can be judged, and the names of those it cannot be.
-
-    Args:
-        store: Of the study.
-        own: Scores that are at hand.
-    """
-    names = dict.fromkeys(score.name for score in store.scores())
-    names[str(store.configuration.get("search", {}).get("score", "rank_mean"))] = None
-    known, unknown = {**SCORES, **own}, []
-    for name in names:
-        try:
-            known.setdefault(name, own[name] if name in own else named_score(name))
-        except ValueError:
-            unknown.append(name)
-    return known, tuple(unknown)
 
 
 def layers_of(record: SpectrumRecord, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:

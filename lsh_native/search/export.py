@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lsh_native.search.candidate import Candidate, Value
 from lsh_native.search.extras import require
 from lsh_native.search.store import Store
-from lsh_native.search.trial import State, Trial
+from lsh_native.search.trial import DETAILS, State, Trial
 
 if TYPE_CHECKING:
     import pandas
-
-_DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
 
 
 def trial_rows(store: Store) -> Iterator[dict[str, Any]]:
@@ -75,7 +73,7 @@ def _measured(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an epoch measured beside its losses, the densities by matrix."""
     densities = details.get("densities", {})
     return {
-        **{name: details.get(name) for name in _DETAILS},
+        **{name: details.get(name) for name in DETAILS},
         **{f"density_{matrix}": share for matrix, share in densities.items()},
     }
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 
@@ -470,23 +470,3 @@ def add_repeat(coordinator: Coordinator, number: int, repeat: int, seed: int) ->
         candidate = store.trial(number).candidate
         store.add_trial(again, candidate, trial_seed(seed, again), repeats=number)
     return again
-
-
-class Rounds(Protocol):
-    """How a search goes: who is compared when, and how many go on."""
-
-    @property
-    def total(self) -> int:
-        """Epochs of the full schedule."""
-
-    def run(self, race: Race) -> None:
-        """Run the search from its first proposal to its last finisher."""
-
-    def compared(self, candidates: int) -> tuple[int, ...]:
-        """Return the epochs at which trials are compared, in order."""
-
-    def plan(self, candidates: int) -> tuple[Rung, ...]:
-        """Return the eliminations that are known beforehand; none where there are none."""
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values that say all that decides, for JSON."""

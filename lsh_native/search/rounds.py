@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lsh_native.search.race import Race
 from lsh_native.search.trial import Rung
+
+
+class Rounds(Protocol):
+    """How a search goes: who is compared when, and how many go on."""
+
+    @property
+    def total(self) -> int:
+        """Epochs of the full schedule."""
+
+    def run(self, race: Race) -> None:
+        """Run the search from its first proposal to its last finisher."""
+
+    def compared(self, candidates: int) -> tuple[int, ...]:
+        """Return the epochs at which trials are compared, in order."""
+
+    def plan(self, candidates: int) -> tuple[Rung, ...]:
+        """Return the eliminations that are known beforehand; none where there are none."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values that say all that decides, for JSON."""
 
 
 def half_and_one(count: int) -> int:

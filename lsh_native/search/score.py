@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 from lsh_native.lyapunov import mean_shift, wasserstein
 from lsh_native.lyapunov.distance import Metric, l2
 from lsh_native.search.spectral import spectrum_distance
+from lsh_native.search.store import Store
 from lsh_native.search.surrogate import predicted_losses
 from lsh_native.search.trial import EpochRecord, Measurement, Pool
 
@@ -230,6 +231,26 @@ def recorded_scores(name: str) -> dict[str, Score]:
 def reads_spectra(name: str) -> bool:
     """Return whether a named score may go by spectra; of one's own function nobody knows."""
     return any(part not in _WITHOUT_SPECTRA for part in name.split("+"))
+
+
+def scores_of(
+    store: Store, own: Mapping[str, Score]
+) -> tuple[Mapping[str, Score], tuple[str, ...]]:
+    """Return the scores by which a study can be judged, and the names of those it cannot be.
+
+    Args:
+        store: Of the study.
+        own: Scores that are at hand.
+    """
+    names = dict.fromkeys(score.name for score in store.scores())
+    names[str(store.configuration.get("search", {}).get("score", "rank_mean"))] = None
+    known, unknown = {**SCORES, **own}, []
+    for name in names:
+        try:
+            known.setdefault(name, own[name] if name in own else named_score(name))
+        except ValueError:
+            unknown.append(name)
+    return known, tuple(unknown)
 
 
 def evaluate(name: str, score: Score, pool: Pool) -> Values:

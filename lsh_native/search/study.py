@@ -16,8 +16,9 @@ from lsh_native.search.errors import NothingFinishedError, StudyError
 from lsh_native.search.events import Event, StudyInterrupted, StudyPaused, StudyStarted
 from lsh_native.search.evidence import Evidence, gather, read_evidence
 from lsh_native.search.executors.job import Executor
-from lsh_native.search.race import Race, Rounds, Rules, trial_seed
+from lsh_native.search.race import Race, Rules, trial_seed
 from lsh_native.search.result import StudyResult, read_result
+from lsh_native.search.rounds import Rounds
 from lsh_native.search.sampler import Sampler
 from lsh_native.search.score import RECORDED, SCORES, Score
 from lsh_native.search.space import Space

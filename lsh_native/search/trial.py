@@ -79,6 +79,10 @@ class OutOfMemory(TrialFault):
     state = State.OUT_OF_MEMORY
 
 
+DETAILS = ("non_zeros", "token_milliseconds", "survival", "explored")
+"""Single numbers among the details of an epoch, as exports and boards show them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
     """What one epoch of training measured.

@@ -14,6 +14,9 @@ def zero_dead(tensor: Tensor, mask: Tensor) -> Tensor:
     Args:
         tensor: contiguous, floating point, of the mask's shape and on its device.
         mask: bool, contiguous.
+
+    Raises:
+        RuntimeError: an operand that is none of this; the message says which.
     """
     copy: Tensor = torch.ops.lsh.zero_dead.default(tensor, mask)
     return copy

@@ -41,7 +41,7 @@ def test_who_cannot_be_cancelled(stopped: Path, capsys: pytest.CaptureFixture[st
         assert main(["cancel", str(stopped), *numbers]) == 1
         assert message in capsys.readouterr().err
     assert main(["cancel", str(stopped), "one"]) == 2
-    assert "Expected a <class 'int'>. Got value: one" in capsys.readouterr().err
+    assert "trials must be a whole number, got one" in capsys.readouterr().err
     with Store(stopped / "study.db"):
         assert main(["cancel", str(stopped), "1"]) == 1
     assert "stop it with Ctrl-C first" in capsys.readouterr().err

@@ -212,6 +212,13 @@ def test_evidence_of_full_training(store, tmp_path, total):
     assert ("this study stopped nobody" in page) == (total == 6)
 
 
+def test_full_training_is_evidence_by_itself(store, run):
+    run(rounds=Full(total=6), candidates=9)
+    view = view_study(store)
+    assert view.evidence is not None
+    assert view.evidence.verdict in " ".join("".join(Reader(render(view)).words).split())
+
+
 def test_no_claim_beyond_what_was_measured(page):
     text = Reader(page).text.lower()
     assert not re.search("predict|better than|beats|proves|optimal|significant", text)

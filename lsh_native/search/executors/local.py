@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO
 
+from lsh_native.search.executors.heartbeat import Heartbeat, Timeouts
 from lsh_native.search.executors.job import (
     Done,
     Faulted,
@@ -25,7 +26,6 @@ from lsh_native.search.executors.job import (
     job_to_dict,
     message_from_dict,
 )
-from lsh_native.search.executors.patience import Patience, Signs
 from lsh_native.search.trial import State
 
 _MODULE = "lsh_native.search.executors.worker"
@@ -74,7 +74,7 @@ class Local:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self._source, self._threads, self._devices = source, threads, tuple(devices)
-        self._patience = Patience(silence=silence, time_limit=time_limit)
+        self._timeouts = Timeouts(silence=silence, time_limit=time_limit)
         self._heard: queue.Queue[tuple[_Worker, Message | None]] = queue.Queue()
         self._idle: list[int] = list(range(workers))[::-1]
         self._workers: dict[int, _Worker] = {}
@@ -95,7 +95,7 @@ class Local:
     def work(self, send: Send) -> None:
         """See `Executor`."""
         try:
-            worker, message = self._heard.get(timeout=self._patience.pause)
+            worker, message = self._heard.get(timeout=self._timeouts.pause)
         except queue.Empty:
             pass
         else:
@@ -128,7 +128,7 @@ class Local:
     def _hear(self, worker: _Worker, message: Message | None, send: Send) -> None:
         if self._workers.get(worker.place) is not worker:
             return  # of a process that was given up
-        worker.signs.note(started=isinstance(message, Started))
+        worker.heartbeat.note(started=isinstance(message, Started))
         if message is None:
             self._bury(worker, *_cause(worker.end()), send)
             return
@@ -139,7 +139,7 @@ class Local:
 
     def _end_the_hung(self, send: Send) -> None:
         for worker in list(self._workers.values()):
-            reason = self._patience.fault(worker.signs) if worker.job is not None else None
+            reason = self._timeouts.fault(worker.heartbeat) if worker.job is not None else None
             if reason is not None:
                 worker.end()
                 self._bury(worker, State.FAILED, reason, send)
@@ -153,7 +153,7 @@ class Local:
 
 
 class _Worker:
-    """A process, the job it does, and its signs of life."""
+    """A process, the job it does, and its heartbeat."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class _Worker:
     ) -> None:
         self.place = place
         self.job: Job | None = None
-        self.signs = Signs()
+        self.heartbeat = Heartbeat()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", _MODULE],  # not what lies in the current folder
             stdin=subprocess.PIPE,
@@ -182,7 +182,7 @@ class _Worker:
     def take(self, job: Job) -> None:
         """Hand a job over."""
         self.job = job
-        self.signs = Signs(ready=self.signs.ready)
+        self.heartbeat = Heartbeat(ready=self.heartbeat.ready)
         self.say(job_to_dict(job))
 
     def say(self, values: dict[str, object]) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from lsh_native.search.executors.heartbeat import Heartbeat, Timeouts, tell_steps
 from lsh_native.search.executors.job import (
     Done,
     EpochMeasured,
@@ -39,7 +40,6 @@ from lsh_native.search.executors.job import (
     message_to_dict,
     perform,
 )
-from lsh_native.search.executors.patience import Patience, Signs, tell_steps
 from lsh_native.search.trial import State
 from lsh_native.training import replace_file
 
@@ -60,10 +60,10 @@ _CLUSTER = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @dataclass
 class _Task:
-    """A job on the cluster, and its signs of life; none while it waits for a place."""
+    """A job on the cluster, and its heartbeat; none while it waits for a place."""
 
     job: Job
-    signs: Signs = field(default_factory=Signs.none)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat.none)
 
 
 class RayCluster:
@@ -99,7 +99,7 @@ class RayCluster:
     ) -> None:
         self._source, self._address = source, address
         self._threads, self._gpus, self._workers = threads, gpus, workers
-        self._patience = Patience(silence=silence, time_limit=time_limit)
+        self._timeouts = Timeouts(silence=silence, time_limit=time_limit)
         self._folder = Path(source.settings["folder"])
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray would hide the GPUs of tasks that ask for none, and warns that it will stop doing so.
@@ -124,13 +124,13 @@ class RayCluster:
 
     def work(self, send: Send) -> None:
         """See `Executor`."""
-        ready = self._ready(self._patience.pause)
+        ready = self._ready(self._timeouts.pause)
         while ready:  # all there is, before anybody is taken for hung
             for answers in ready:
                 self._read(answers, send)
             ready = self._ready(0)
         for answers, task in list(self._running.items()):
-            if (hung := self._patience.fault(task.signs)) is not None:
+            if (hung := self._timeouts.fault(task.heartbeat)) is not None:
                 ray.cancel(answers, force=True)
                 self._end(answers, hung, send)
 
@@ -182,13 +182,13 @@ class RayCluster:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             self._end(answers, f"its node or process was lost: {reason}", send)
         else:
-            self._running[answers].signs.note()
+            self._running[answers].heartbeat.note()
             if text:
                 self._hear(answers, message_from_dict(json.loads(text)), checkpoint, send)
 
     def _hear(self, answers: Any, message: Message, checkpoint: bytes | None, send: Send) -> None:
         if isinstance(message, Started):
-            self._running[answers].signs.note(started=True)
+            self._running[answers].heartbeat.note(started=True)
         if checkpoint is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(self._checkpoint(message.number), checkpoint)

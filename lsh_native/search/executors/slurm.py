@@ -16,6 +16,7 @@ from typing import Any
 import submitit
 import torch
 
+from lsh_native.search.executors.heartbeat import Heartbeat, Timeouts, tell_steps
 from lsh_native.search.executors.job import (
     Done,
     Faulted,
@@ -30,7 +31,6 @@ from lsh_native.search.executors.job import (
     message_to_dict,
     perform,
 )
-from lsh_native.search.executors.patience import Patience, Signs, tell_steps
 from lsh_native.search.trial import State
 
 # Steps are told so often at most, in seconds: each is a line on a shared disk.
@@ -39,13 +39,13 @@ _PAUSE = 5.0
 
 @dataclass
 class _Followed:
-    """A job of the cluster, how far its messages have been read, and its signs of life."""
+    """A job of the cluster, how far its messages have been read, and its heartbeat."""
 
     job: Job
     handle: Any
     path: Path
     read: int = 0
-    signs: Signs = field(default_factory=Signs.none)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat.none)
 
 
 class Slurm:
@@ -80,7 +80,7 @@ class Slurm:
         **parameters: Any,
     ) -> None:
         self._source, self._folder, self._places = source, folder, workers
-        self._patience = Patience(silence=silence, time_limit=time_limit)
+        self._timeouts = Timeouts(silence=silence, time_limit=time_limit)
         folder.mkdir(parents=True, exist_ok=True)
         self._cluster = submitit.AutoExecutor(folder=folder, cluster=cluster)
         parameters = {"name": "lsh", "timeout_min": 24 * 60, **parameters}
@@ -129,11 +129,11 @@ class Slurm:
         """Tell what a job has written since, or that it hangs; return whether there was any."""
         ended = followed.handle.done()  # before the file is read, so nothing is missed
         heard = False
-        if math.isinf(followed.signs.began) and followed.path.exists():
-            followed.signs.note()  # it has left the queue
+        if math.isinf(followed.heartbeat.began) and followed.path.exists():
+            followed.heartbeat.note()  # it has left the queue
         for message in self._lines(followed):
             heard = True
-            followed.signs.note(started=isinstance(message, Started))
+            followed.heartbeat.note(started=isinstance(message, Started))
             if isinstance(message, Done | Faulted):
                 self._running.remove(followed)
                 followed.handle.wait()
@@ -145,7 +145,7 @@ class Slurm:
             return True
         if ended:
             reason = f"its job ended as {followed.handle.state}"
-        elif (hung := self._patience.fault(followed.signs)) is not None:
+        elif (hung := self._timeouts.fault(followed.heartbeat)) is not None:
             followed.handle.cancel()
             reason = hung
         else:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import torch
 
+from lsh_native.search.executors.heartbeat import tell_steps
 from lsh_native.search.executors.job import (
     Faulted,
     Interrupted,
@@ -24,7 +25,6 @@ from lsh_native.search.executors.job import (
     message_to_dict,
     perform,
 )
-from lsh_native.search.executors.patience import tell_steps
 from lsh_native.search.trial import Runner, State
 
 # Steps are told so often at most, in seconds.

@@ -1,4 +1,4 @@
-"""How long a worker is waited for, and the signs of life by which it is told from a hung one."""
+"""Heartbeats of workers, and the timeouts by which a hung one is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START = 600.0
 
 
 @dataclass(kw_only=True)
-class Signs:
+class Heartbeat:
     """When a worker took a job up and was last heard of, by a clock that never jumps.
 
     Args:
@@ -31,8 +31,8 @@ class Signs:
     heard: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def none(cls) -> Signs:
-        """Return those of a job that waits for a place of its cluster, for as long as it takes."""
+    def none(cls) -> Heartbeat:
+        """Return that of a job that waits for a place of its cluster, for as long as it takes."""
         return cls(began=math.inf, heard=math.inf)
 
     def note(self, *, started: bool = False) -> None:
@@ -44,7 +44,7 @@ class Signs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Timeouts:
     """Limits of what a worker may take.
 
     Args:
@@ -69,15 +69,15 @@ class Patience:
         """Seconds after which it is time to look again."""
         return min(1.0, self.silence / 4, (self.time_limit or math.inf) / 4)
 
-    def fault(self, signs: Signs) -> str | None:
+    def fault(self, heartbeat: Heartbeat) -> str | None:
         """Say why a job is given up, or None where it is waited for."""
         now = time.monotonic()
-        if not signs.ready:
-            late = now - signs.began > _START
+        if not heartbeat.ready:
+            late = now - heartbeat.began > _START
             return f"its worker did not start within {_START:g} s" if late else None
-        if now - signs.heard > self.silence:
+        if now - heartbeat.heard > self.silence:
             return f"its worker gave no sign of life for {self.silence:g} s"
-        if self.time_limit is not None and now - signs.began > self.time_limit:
+        if self.time_limit is not None and now - heartbeat.began > self.time_limit:
             return f"it took longer than the limit of {self.time_limit:g} s"
         return None
 
