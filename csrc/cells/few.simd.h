@@ -17,6 +17,7 @@ namespace LSH_LEVEL {
 template <class Cell, class T>
 struct Few {
   static constexpr int G = Cell::kGates, S = Cell::kStates, A = Cell::kActivations, W = kWidth<T>;
+  static constexpr int64_t kSlices = 4;  // that are moved together
   using V = Vector<T, W>;
 
   // A register of units of which the last ones may not exist.
@@ -58,7 +59,9 @@ struct Few {
 
     for (int64_t t = 0; t < layer.steps; ++t) {
       for (int64_t d = 0; d < layer.depth; ++d) {
-        for (int64_t slice = slices.begin; slice < slices.end; ++slice) move_slice(pass, t, d, slice);
+        for (int64_t slice = slices.begin; slice < slices.end; slice += kSlices) {
+          move_slices(pass, t, d, {slice, slice + kSlices < slices.end ? slice + kSlices : slices.end});
+        }
         wait_for_team(worker);
       }
       if constexpr (Cell::kProjects) {
@@ -97,20 +100,36 @@ struct Few {
     multiply_few(pass.input_lookup, slices, pass.input_tiles, items, layer.input_bias, pass.projected);
   }
 
-  // A micro-step of a slice of units.
-  static void move_slice(const ForwardPass<T>& pass, int64_t t, int64_t d, int64_t slice) {
+  // A micro-step of a few slices of units: first all products, then all maps, which are chains of operations that wait
+  // for each other within a slice and not from one to the next.
+  static void move_slices(const ForwardPass<T>& pass, int64_t t, int64_t d, Range slices) {
+    const int64_t B = pass.layer.batch;
+    alignas(64) T sums[kSlices * kFewItems * G * W];
+    T* at = sums;
+    for (int64_t slice = slices.begin; slice < slices.end; ++slice, at += B * G * W) {
+      multiply_slice(pass.layer.recurrent_lookup[d], slice, pass.few_operands + operand_at(pass, t, d), B, at);
+    }
+    at = sums;
+    for (int64_t slice = slices.begin; slice < slices.end; ++slice, at += B * G * W) move_slice(pass, t, d, slice, at);
+  }
+
+  // Where the operand of a micro-step stands among the two.
+  static int64_t operand_at(const ForwardPass<T>& pass, int64_t t, int64_t d) {
+    const Layer<T>& layer = pass.layer;
+    return (t * layer.depth + d) % 2 * layer.batch * layer.recurrent_lookup[d].plan.stored_columns();
+  }
+
+  // A micro-step of a slice of units, whose products are there.
+  static void move_slice(const ForwardPass<T>& pass, int64_t t, int64_t d, int64_t slice, const T* sums) {
     const Layer<T>& layer = pass.layer;
     const LookupPlan& plan = layer.recurrent_lookup[d].plan;
     const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, stored = plan.stored_columns();
     const int64_t stride = pass.state_stride;
     const int64_t step = t * layer.depth + d, first = slice * W, count = plan.units_in(slice);
     const bool last = d == layer.depth - 1, mixes = layer.hold && last;
-    const T* operand = pass.few_operands + step % 2 * B * stored;
     T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.few_operands + (step + 1) % 2 * B * stored;
     const int64_t next_stored = Cell::kProjects ? stride : stored;
-    alignas(64) T sums[kFewItems * G * W];
     alignas(64) T active_vectors[A][kFewLanes * W], state_vectors[S][kFewLanes * W];
-    multiply_slice(layer.recurrent_lookup[d], slice, operand, B, sums);
     for (int64_t b = 0; b < B; ++b) {
       const bool moves = b < layer.moving(t);
       V recurrent[G], input[G], before[S], active[A], after[S];

@@ -44,7 +44,7 @@ Tensor folded_as(const FoldedTable& cell, const Tensor& tangent, const Tensor& a
   Tensor final_tangent = empty_like(tangent, {batch, cell.states, H, K});
   const int64_t work = batch * micro_steps * H * H * K;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(1 + work / 500000, torch::stable::get_num_threads()));
-  Tensors kept;
+  Workspace workspace(tangent);
   FoldedPass<T> pass{};
   pass.steps = micro_steps / depth;
   pass.batch = batch;
@@ -57,9 +57,9 @@ Tensor folded_as(const FoldedTable& cell, const Tensor& tangent, const Tensor& a
   pass.states = static_cast<const T*>(states.const_data_ptr());
   pass.weight = weights.data();
   pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());
-  pass.current = workspace<T>(tangent, kept, {batch, 2, H, cell.states, K});
-  pass.coefficients = workspace<T>(tangent, kept, {lanes, H, cell.states * (cell.gates + cell.states)});
-  pass.scratch = workspace<T>(tangent, kept, {workers, cell.scratch});
+  pass.current = workspace.room<T>({batch, 2, H, cell.states, K});
+  pass.coefficients = workspace.room<T>({lanes, H, cell.states * (cell.gates + cell.states)});
+  pass.scratch = workspace.room<T>({workers, cell.scratch});
   if (batch > 0 && K > 0 && H > 0) run_team(workers, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
   return final_tangent;
 }

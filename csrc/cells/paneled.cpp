@@ -47,7 +47,7 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
     panels.push_back(checked_panels<T>(packed, cell.gates, H, H, K, "panels_hh"));
     behind = std::max(behind, panels.back().plan.panels * panels.back().plan.panel_columns - H);
   }
-  Tensors kept;
+  Workspace workspace(tangent);
   PaneledPass<T> pass{};
   pass.steps = micro_steps / depth;
   pass.batch = batch;
@@ -61,9 +61,8 @@ Tensor paneled_as(const PaneledTable& cell, const Tensor& tangent, const Tensor&
   pass.states = static_cast<const T*>(states.const_data_ptr());
   pass.panels = panels.data();
   pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());
-  pass.current =
-      workspace<T>(tangent, kept, {(batch * 2 * cell.states * H + behind) * padded_lanes(pass.vector_lanes)});
-  pass.coefficients = workspace<T>(tangent, kept, {lanes, H, cell.states * (cell.gates + cell.states)});
+  pass.current = workspace.room<T>({(batch * 2 * cell.states * H + behind) * padded_lanes(pass.vector_lanes)});
+  pass.coefficients = workspace.room<T>({lanes, H, cell.states * (cell.gates + cell.states)});
   const int64_t work = batch * micro_steps * cell.gates * H * K;
   run_team(1 + work / 65536, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
   return final_tangent;

@@ -31,7 +31,7 @@ inline DeviceLimits device_limits() {
 struct CudaBackend : CudaPatterns {
   // Room for one kernel that makes all steps, where that is possible.
   template <class T>
-  static void prepare(const CellDeviceTable& cell, ForwardPass<T>& pass, const Tensor& like, Tensors& kept) {
+  static void prepare(const CellDeviceTable& cell, ForwardPass<T>& pass, const Tensor& like, Workspace& workspace) {
     if (!std::is_same_v<T, float> || cell.projects || pass.layer.batch == 0 || !fast_kernels()) return;
     const Layer<T>& layer = pass.layer;
     launch_on(like, [&](cudaStream_t) {
@@ -41,8 +41,8 @@ struct CudaBackend : CudaPatterns {
       return cudaSuccess;
     });
     if (!pass.plan.possible) return;
-    pass.projected = workspace<T>(like, kept, {layer.steps, cell.gates * layer.hidden, layer.lanes});
-    pass.arrived = reinterpret_cast<unsigned*>(integers(like, kept, 1));
+    pass.projected = workspace.room<T>({layer.steps, cell.gates * layer.hidden, layer.lanes});
+    pass.arrived = workspace.room<unsigned>({1});
   }
 
   static const CellLaunchers<float>& launchers(const CellDeviceTable& cell, float) { return cell.float32; }

@@ -51,7 +51,7 @@ struct RecurrentOp {
     std::vector<SparseMatrix<T>> recurrent;
     std::vector<PanelMatrix<T>> panels;
     std::vector<LookupMatrix<T>> lookups;
-    Tensors kept;
+    Workspace workspace;
   };
 
   // The numbers of an operand that may be absent; throws unless it fits.
@@ -66,7 +66,8 @@ struct RecurrentOp {
   template <class T>
   static Prepared<T> prepare(const Table& cell, const LayerSizes& n, const Tensor& reference,
                              const LayerTensors& tensors, Bytes bytes = Bytes::refused) {
-    Prepared<T> prepared{};
+    Prepared<T> prepared{.workspace = Workspace(reference)};
+    Workspace& workspace = prepared.workspace;
     Layer<T>& layer = prepared.layer;
     layer.steps = n.steps;
     layer.batch = n.batch;
@@ -79,17 +80,17 @@ struct RecurrentOp {
     const int64_t rows = cell.gates * n.hidden;
     if (tensors.weight_ih) {
       layer.input_weight = prepare_matrix<T, Backend>(*tensors.weight_ih, *tensors.pattern_ih, rows, n.input_size,
-                                                      reference, "weight_ih", "pattern_ih", prepared.kept, bytes);
+                                                      reference, "weight_ih", "pattern_ih", workspace, bytes);
     }
     for (int64_t d = 0; d < n.depth; ++d) {
       prepared.recurrent.push_back(prepare_matrix<T, Backend>(tensors.weight_hh[d], tensors.pattern_hh[d], rows,
                                                               n.outputs, reference, "weight_hh", "pattern_hh",
-                                                              prepared.kept, bytes));
+                                                              workspace, bytes));
     }
     if (cell.projects) {
       layer.projection.weight =
           prepare_matrix<T, Backend>(tensors.weight_hh[1], tensors.pattern_hh[1], n.outputs, n.hidden, reference,
-                                     "weight_hh", "pattern_hh", prepared.kept, bytes);
+                                     "weight_hh", "pattern_hh", workspace, bytes);
     }
     layer.recurrent_weight = prepared.recurrent.data();
     layer.input_bias = optional_operand<T>(tensors.bias_ih, {rows}, reference, "bias_ih");
@@ -97,59 +98,65 @@ struct RecurrentOp {
     layer.batch_sizes = checked_batch_sizes(n, tensors.batch_sizes);
     layer.hold = optional_operand<T>(tensors.hold, {n.steps, cell.states, n.batch, n.hidden}, reference, "hold");
     layer.state_scale = optional_operand<T>(tensors.state_scale, {n.batch, n.hidden}, reference, "state_scale");
-    if (layer.hold) layer.hold_lanes = workspace<T>(reference, prepared.kept, {cell.states, n.hidden, n.lanes});
-    if (layer.state_scale) layer.scale_lanes = workspace<T>(reference, prepared.kept, {n.hidden, n.lanes});
+    if (layer.hold) layer.hold_lanes = workspace.room<T>({cell.states, n.hidden, n.lanes});
+    if (layer.state_scale) layer.scale_lanes = workspace.room<T>({n.hidden, n.lanes});
     return prepared;
+  }
+
+  template <class T>
+  static T* input_tiles(const LayerSizes& n, const Layer<T>& layer, Workspace& workspace) {
+    return workspace.room<T>({layer.tiling.tiles, n.input_size, layer.tiling.lanes});
   }
 
   // Room for the matrices as the CPU's products read them.
   template <class T>
   static void prepare_panels(const Table& cell, const LayerSizes& n, Prepared<T>& prepared, Layer<T>& layer,
-                             const Tensor& like, bool by_columns, bool with_input) {
+                             bool by_columns, bool with_input) {
     if constexpr (Backend::kReadsPatterns) {
+      Workspace& workspace = prepared.workspace;
       const auto panels = [&](const SparseMatrix<T>& matrix, int64_t lanes) {
-        return by_columns ? panels_by_columns(matrix, lanes, like, prepared.kept)
-                          : panels_by_rows(matrix, cell.gates, lanes, like, prepared.kept);
+        return by_columns ? panels_by_columns(matrix, lanes, workspace)
+                          : panels_by_rows(matrix, cell.gates, lanes, workspace);
       };
       if (with_input) layer.input_panels = panels(layer.input_weight, layer.tiling.lanes);
       for (int64_t d = 0; d < n.depth; ++d) prepared.panels.push_back(panels(layer.recurrent_weight[d], n.lanes));
       layer.recurrent_panels = prepared.panels.data();
       if (cell.projects) {
         const SparseMatrix<T>& weight = layer.projection.weight;
-        layer.projection.panels = by_columns ? panels_by_columns(weight, n.lanes, like, prepared.kept)
-                                             : panels_by_rows(weight, 1, n.lanes, like, prepared.kept);
+        layer.projection.panels =
+            by_columns ? panels_by_columns(weight, n.lanes, workspace) : panels_by_rows(weight, 1, n.lanes, workspace);
       }
     }
   }
 
   // Room for a forward pass of a few items on the CPU.
   template <class T>
-  static void prepare_few(const Table& cell, const LayerSizes& n, Prepared<T>& prepared, ForwardPass<T>& pass,
-                          const Tensor& like) {
+  static void prepare_few(const Table& cell, const LayerSizes& n, Prepared<T>& prepared, ForwardPass<T>& pass) {
     if constexpr (Backend::kReadsPatterns) {
       Layer<T>& layer = pass.layer;
-      Tensors& kept = prepared.kept;
+      Workspace& workspace = prepared.workspace;
       for (int64_t d = 0; d < n.depth; ++d) {
-        prepared.lookups.push_back(prepare_lookup<T>(prepared.recurrent[d], cell.gates, like, kept));
+        prepared.lookups.push_back(prepare_lookup<T>(prepared.recurrent[d], cell.gates, workspace));
       }
       layer.recurrent_lookup = prepared.lookups.data();
       if (n.steps * n.batch <= kFewItems) {
-        pass.input_lookup = prepare_lookup<T>(layer.input_weight, cell.gates, like, kept);
-        pass.input_tiles = workspace<T>(like, kept, {n.steps * n.batch, pass.input_lookup.plan.stored_columns()});
+        pass.input_lookup = prepare_lookup<T>(layer.input_weight, cell.gates, workspace);
+        pass.input_tiles = workspace.room<T>({n.steps * n.batch, pass.input_lookup.plan.stored_columns()});
       } else {
-        layer.input_panels = panels_by_rows(layer.input_weight, 1, layer.tiling.lanes, like, kept);
+        layer.input_panels = panels_by_rows(layer.input_weight, 1, layer.tiling.lanes, workspace);
+        pass.input_tiles = input_tiles<T>(n, layer, workspace);
       }
       const int64_t stored = prepared.lookups[0].plan.stored_columns(), slack = prepared.lookups[0].plan.width;
       pass.state_stride = stored;
       if (cell.projects) {
         Projection<T>& projection = layer.projection;
-        projection.lookup = prepare_lookup<T>(projection.weight, 1, like, kept);
+        projection.lookup = prepare_lookup<T>(projection.weight, 1, workspace);
         pass.state_stride = projection.lookup.plan.stored_columns();
-        projection.hidden = workspace<T>(like, kept, {n.batch, pass.state_stride});
+        projection.hidden = workspace.room<T>({n.batch, pass.state_stride});
       }
-      pass.projected = workspace<T>(like, kept, {n.steps * n.batch * cell.gates * n.hidden + slack});
-      pass.few_operands = workspace<T>(like, kept, {2, n.batch, stored});
-      pass.few_states = workspace<T>(like, kept, {2, cell.states, n.batch, pass.state_stride});
+      pass.projected = workspace.room<T>({n.steps * n.batch * cell.gates * n.hidden + slack});
+      pass.few_operands = workspace.room<T>({2, n.batch, stored});
+      pass.few_states = workspace.room<T>({2, cell.states, n.batch, pass.state_stride});
     }
   }
 
@@ -217,6 +224,7 @@ struct RecurrentOp {
     const int64_t micro_steps = n.steps * n.depth;
     Tensor activations = empty_like(input, {trajectory ? micro_steps : 0, cell.activations, n.hidden, n.lanes});
     Tensor states = empty_like(input, {trajectory ? micro_steps + 1 : 0, cell.states, n.hidden, n.lanes});
+    Workspace& workspace = prepared.workspace;
     ForwardPass<T> pass{};
     pass.layer = prepared.layer;
     pass.input = static_cast<const T*>(input.const_data_ptr());
@@ -228,27 +236,25 @@ struct RecurrentOp {
       pass.activations = static_cast<T*>(activations.mutable_data_ptr());
       pass.states = static_cast<T*>(states.mutable_data_ptr());
     } else {
-      pass.states = workspace<T>(input, prepared.kept, {pass.ring, cell.states, n.hidden, n.lanes});
+      pass.states = workspace.room<T>({pass.ring, cell.states, n.hidden, n.lanes});
       if constexpr (!Backend::kReadsPatterns) {  // kernels of a device write it in any case
-        pass.activations = workspace<T>(input, prepared.kept, {micro_steps, cell.activations, n.hidden, n.lanes});
+        pass.activations = workspace.room<T>({micro_steps, cell.activations, n.hidden, n.lanes});
       }
-    }
-    const LaneTiles& tiling = pass.layer.tiling;
-    if constexpr (Backend::kReadsPatterns) {
-      pass.input_tiles = workspace<T>(input, prepared.kept, {tiling.tiles, n.input_size, tiling.lanes});
     }
     if (Backend::kReadsPatterns && n.batch <= kFewItems) {
-      prepare_few<T>(cell, n, prepared, pass, input);
+      prepare_few<T>(cell, n, prepared, pass);
     } else {
-      prepare_panels<T>(cell, n, prepared, pass.layer, input, false, true);
+      prepare_panels<T>(cell, n, prepared, pass.layer, false, true);
+      if (Backend::kReadsPatterns) pass.input_tiles = input_tiles<T>(n, pass.layer, workspace);
+      const LaneTiles& tiling = pass.layer.tiling;
       const int64_t lanes = std::max(tiling.lanes, tiling.steps_per_tile * n.lanes);
-      pass.projected_tile = workspace<T>(input, prepared.kept, {rows, lanes});
-      pass.operand = workspace<T>(input, prepared.kept, {2, n.outputs, padded_lanes(n.lanes)});
+      pass.projected_tile = workspace.room<T>({rows, lanes});
+      pass.operand = workspace.room<T>({2, n.outputs, padded_lanes(n.lanes)});
       if (cell.projects) {
-        pass.layer.projection.hidden = workspace<T>(input, prepared.kept, {n.hidden, padded_lanes(n.lanes)});
+        pass.layer.projection.hidden = workspace.room<T>({n.hidden, padded_lanes(n.lanes)});
       }
     }
-    if constexpr (!Backend::kReadsPatterns) Backend::prepare(cell, pass, input, prepared.kept);
+    if constexpr (!Backend::kReadsPatterns) Backend::prepare(cell, pass, input, workspace);
     if (n.batch > 0) Backend::run(cell, pass, input);
     return {output, final_state, activations, states};
   }
@@ -302,30 +308,30 @@ struct RecurrentOp {
     pass.dense_gradient = dense_gradient;
 
     const LaneTiles& tiling = pass.layer.tiling;
-    Tensors& kept = prepared.kept;
-    pass.step_gates = workspace<T>(input, kept, {2, rows, padded_lanes(n.lanes)});
-    pass.carry = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
-    if (pass.layer.hold) pass.held = workspace<T>(input, kept, {cell.states, n.hidden, n.lanes});
+    Workspace& workspace = prepared.workspace;
+    pass.step_gates = workspace.room<T>({2, rows, padded_lanes(n.lanes)});
+    pass.carry = workspace.room<T>({cell.states, n.hidden, n.lanes});
+    if (pass.layer.hold) pass.held = workspace.room<T>({cell.states, n.hidden, n.lanes});
     pass.kept_tiles = kept_tiles(tiling, n.depth * (rows + n.outputs) * int64_t(sizeof(T)));
     // lanes of the steps together: in tiles on the CPU, step by step on a device
     const int64_t lanes = Backend::kReadsPatterns ? pass.kept_tiles * tiling.lanes : n.steps * n.lanes;
     if constexpr (Backend::kReadsPatterns) {
-      pass.input_tiles = workspace<T>(input, kept, {tiling.tiles, n.input_size, tiling.lanes});
-      pass.state_tiles = workspace<T>(input, kept, {n.depth, n.outputs, lanes});
+      pass.input_tiles = input_tiles<T>(n, pass.layer, workspace);
+      pass.state_tiles = workspace.room<T>({n.depth, n.outputs, lanes});
     }
-    pass.gate_tiles = workspace<T>(input, kept, {n.depth, rows, lanes});
-    pass.input_gate_tiles = cell.separate_input ? workspace<T>(input, kept, {rows, lanes}) : pass.gate_tiles;
+    pass.gate_tiles = workspace.room<T>({n.depth, rows, lanes});
+    pass.input_gate_tiles = cell.separate_input ? workspace.room<T>({rows, lanes}) : pass.gate_tiles;
     if (cell.projects) {
-      pass.layer.projection.hidden = workspace<T>(input, kept, {n.hidden, n.lanes});
-      pass.projection_gradient = workspace<T>(input, kept, {n.outputs, padded_lanes(n.lanes)});
-      pass.projection_tiles = workspace<T>(input, kept, {n.outputs, lanes});
-      pass.hidden_carry = workspace<T>(input, kept, {n.hidden, n.lanes});
-      pass.hidden_tiles = workspace<T>(input, kept, {n.hidden, lanes});
+      pass.layer.projection.hidden = workspace.room<T>({n.hidden, n.lanes});
+      pass.projection_gradient = workspace.room<T>({n.outputs, padded_lanes(n.lanes)});
+      pass.projection_tiles = workspace.room<T>({n.outputs, lanes});
+      pass.hidden_carry = workspace.room<T>({n.hidden, n.lanes});
+      pass.hidden_tiles = workspace.room<T>({n.hidden, lanes});
     }
-    prepare_panels<T>(cell, n, prepared, pass.layer, input, true, input_gradient);
+    prepare_panels<T>(cell, n, prepared, pass.layer, true, input_gradient);
     if constexpr (Backend::kReadsPatterns) {
-      pass.rooms = sample_rooms<T>(Backend::team_size(), input, kept);
-      pass.scratch = integers(input, kept, Backend::team_size() * (std::max(n.input_size, n.hidden) + 1 + rows));
+      pass.rooms = sample_rooms<T>(Backend::team_size(), workspace);
+      pass.scratch = workspace.room<int32_t>({Backend::team_size() * (std::max(n.input_size, n.hidden) + 1 + rows)});
     }
     if (n.batch > 0) {
       Backend::run(cell, pass, input);
@@ -360,16 +366,16 @@ struct RecurrentOp {
     pass.activations = static_cast<const T*>(activations.const_data_ptr());
     pass.states = static_cast<const T*>(states.const_data_ptr());
     pass.tangent = static_cast<const T*>(tangent.const_data_ptr());
-    Tensors& kept = prepared.kept;
-    pass.current = workspace<T>(tangent, kept, {batch, 2, cell.states, n.hidden, pass.vector_lanes});
-    if (pass.layer.hold) pass.start = workspace<T>(tangent, kept, {batch, cell.states, n.hidden, pass.vector_lanes});
-    if (pass.layer.state_scale) pass.operand = workspace<T>(tangent, kept, {batch, 2, n.hidden, pass.vector_lanes});
+    Workspace& workspace = prepared.workspace;
+    pass.current = workspace.room<T>({batch, 2, cell.states, n.hidden, pass.vector_lanes});
+    if (pass.layer.hold) pass.start = workspace.room<T>({batch, cell.states, n.hidden, pass.vector_lanes});
+    if (pass.layer.state_scale) pass.operand = workspace.room<T>({batch, 2, n.hidden, pass.vector_lanes});
     if (cell.projects) {
-      pass.layer.projection.hidden = workspace<T>(tangent, kept, {batch, n.hidden, pass.vector_lanes});
+      pass.layer.projection.hidden = workspace.room<T>({batch, n.hidden, pass.vector_lanes});
     }
     pass.input_tangent =
         optional_operand<T>(input_tangent, {steps, batch, n.input_size, vectors}, tangent, "input_tangent", "tangent");
-    if (input_tangent) pass.input_lanes = workspace<T>(tangent, kept, {batch, n.input_size, pass.vector_lanes});
+    if (input_tangent) pass.input_lanes = workspace.room<T>({batch, n.input_size, pass.vector_lanes});
     Tensor output_tangent = empty_like(tangent, {outputs ? steps : 0, batch, n.outputs, vectors});
     Tensor final_tangent = empty_like(tangent, {batch, cell.states, n.hidden, vectors});
     pass.output_tangent = outputs ? static_cast<T*>(output_tangent.mutable_data_ptr()) : nullptr;

@@ -34,12 +34,10 @@ QRGrowthTensors qr_growth_as(const Tensor& tangent) {
   pass.lost = static_cast<bool*>(lost.mutable_data_ptr());
   pass.condition = static_cast<double*>(condition.mutable_data_ptr());
   pass.method = static_cast<int32_t*>(method.mutable_data_ptr());
-  Tensors kept;
-  pass.matrices = workspace<T>(tangent, kept, {pass.sets, matrices_size(n, K)});
-  kept.push_back(empty_as(tangent, {pass.sets, numbers_size(K)}, ScalarType::Double));
-  pass.numbers = static_cast<double*>(kept.back().mutable_data_ptr());
-  kept.push_back(empty_as(tangent, {workers, qr_growth_table().scratch}, ScalarType::Double));
-  pass.scratch = static_cast<double*>(kept.back().mutable_data_ptr());
+  Workspace workspace(tangent);
+  pass.matrices = workspace.room<T>({pass.sets, matrices_size(n, K)});
+  pass.numbers = workspace.room<double>({pass.sets, numbers_size(K)});
+  pass.scratch = workspace.room<double>({workers, qr_growth_table().scratch});
   if (batch > 0) run_team(workers, [&](const Worker& worker) { kernel(T())(pass, worker); });
   return results;
 }

@@ -8,11 +8,6 @@ namespace {
 
 constexpr int64_t kMostOnAnAxis = 65535;  // blocks of a grid, on its second and third axis
 
-double* doubles(const Tensor& like, Tensors& kept, std::vector<int64_t> sizes) {
-  kept.push_back(empty_as(like, std::move(sizes), ScalarType::Double));
-  return kept.back().mutable_data_ptr<double>();
-}
-
 template <class T>
 QRGrowthTensors qr_growth_on_cuda_as(const Tensor& tangent) {
   const int64_t B = tangent.size(0), n = tangent.size(1), K = tangent.size(2);
@@ -20,7 +15,7 @@ QRGrowthTensors qr_growth_on_cuda_as(const Tensor& tangent) {
                   " matrices of at most ", kMostOnAnAxis * kTile, " rows, got shape ", shape_text(tangent));
   QRGrowthTensors results = empty_growth(tangent);
   auto& [basis, log_growth, lost, condition, method] = results;
-  Tensors kept;
+  Workspace workspace(tangent);
   QRGrowthDevicePass<T> pass{};
   pass.batch = B;
   pass.rows = n;
@@ -32,14 +27,14 @@ QRGrowthTensors qr_growth_on_cuda_as(const Tensor& tangent) {
   pass.lost = static_cast<bool*>(lost.mutable_data_ptr());
   pass.condition = static_cast<double*>(condition.mutable_data_ptr());
   pass.method = static_cast<int32_t*>(method.mutable_data_ptr());
-  pass.state = reinterpret_cast<QRState*>(integers(tangent, kept, B));
-  pass.broken = integers(tangent, kept, B);
-  pass.partial = doubles(tangent, kept, {B, pass.parts, K, K});
-  pass.gram = doubles(tangent, kept, {B, K, K});
-  pass.inverse = doubles(tangent, kept, {B, K, K});
-  pass.length = doubles(tangent, kept, {B, K});
-  pass.largest = doubles(tangent, kept, {B, K});
-  pass.matrix = workspace<T>(tangent, kept, {B, n, K});
+  pass.state = workspace.room<QRState>({B});
+  pass.broken = workspace.room<int32_t>({B});
+  pass.partial = workspace.room<double>({B, pass.parts, K, K});
+  pass.gram = workspace.room<double>({B, K, K});
+  pass.inverse = workspace.room<double>({B, K, K});
+  pass.length = workspace.room<double>({B, K});
+  pass.largest = workspace.room<double>({B, K});
+  pass.matrix = workspace.room<T>({B, n, K});
   if (B > 0) launch_on(tangent, [&](cudaStream_t stream) { return qr_growth_on_device(pass, stream); });
   return results;
 }

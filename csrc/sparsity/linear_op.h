@@ -15,10 +15,10 @@ struct LinearOp {
   template <class T>
   static Tensor forward_as(const Tensor& input, const Tensor& weight, const Tensor& pattern, const OptionalTensor& bias,
                            int64_t rows) {
-    Tensors kept;
+    Workspace workspace(input);
     LinearForward<T> pass{};
-    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern", kept,
-                                             Bytes::allowed);
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, input.size(1), input, "weight", "pattern",
+                                             workspace, Bytes::allowed);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.input = static_cast<const T*>(input.const_data_ptr());
     if (bias) {
@@ -31,13 +31,13 @@ struct LinearOp {
     int64_t few = 0;
     if constexpr (Backend::kReadsPatterns) {
       if (input.size(0) <= kFewItems) {  // rows by fours read each window of the input once for four of them
-        pass.lookup = prepare_lookup(pass.weight, rows % 4 == 0 ? 4 : 1, input, kept);
+        pass.lookup = prepare_lookup(pass.weight, rows % 4 == 0 ? 4 : 1, workspace);
         few = input.size(0) * pass.lookup.plan.stored_columns();
       } else {
-        pass.panels = panels_by_rows(pass.weight, 1, pass.tiling.lanes, input, kept);
+        pass.panels = panels_by_rows(pass.weight, 1, pass.tiling.lanes, workspace);
       }
     }
-    pass.input_tiles = workspace<T>(input, kept, {few > 0 ? few : plain});
+    pass.input_tiles = workspace.room<T>({few > 0 ? few : plain});
     if (input.size(0) > 0) Backend::run(pass, input);
     return output;
   }
@@ -57,9 +57,9 @@ struct LinearOp {
     const int64_t rows = grad_output.size(1), columns = input.size(1);
     check_shape(grad_output, {input.size(0), rows}, "grad_output");
     check_operand(grad_output, input, "grad_output", "input");
-    Tensors kept;
+    Workspace workspace(input);
     LinearBackward<T> pass{};
-    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, columns, input, "weight", "pattern", kept);
+    pass.weight = prepare_matrix<T, Backend>(weight, pattern, rows, columns, input, "weight", "pattern", workspace);
     pass.tiling = lane_tiles(input.size(0), 1);
     pass.grad_output = static_cast<const T*>(grad_output.const_data_ptr());
     pass.input = static_cast<const T*>(input.const_data_ptr());
@@ -70,14 +70,14 @@ struct LinearOp {
     Tensor grad_bias = empty_like(input, {bias_gradient ? rows : 0});
     pass.grad_bias = bias_gradient ? static_cast<T*>(grad_bias.mutable_data_ptr()) : nullptr;
     pass.dense_gradient = dense_gradient;
-    pass.input_tiles = workspace<T>(input, kept, {pass.tiling.tiles, columns, pass.tiling.lanes});
-    pass.output_tiles = workspace<T>(input, kept, {pass.tiling.tiles, rows, pass.tiling.lanes});
+    pass.input_tiles = workspace.room<T>({pass.tiling.tiles, columns, pass.tiling.lanes});
+    pass.output_tiles = workspace.room<T>({pass.tiling.tiles, rows, pass.tiling.lanes});
     if constexpr (Backend::kReadsPatterns) {
       if (input_gradient) {
-        pass.panels = panels_by_columns(pass.weight, pass.tiling.lanes, input, kept);
-        pass.scratch = integers(input, kept, Backend::team_size() * (columns + 1 + rows));
+        pass.panels = panels_by_columns(pass.weight, pass.tiling.lanes, workspace);
+        pass.scratch = workspace.room<int32_t>({Backend::team_size() * (columns + 1 + rows)});
       }
-      pass.rooms = sample_rooms<T>(Backend::team_size(), input, kept);
+      pass.rooms = sample_rooms<T>(Backend::team_size(), workspace);
     }
     if (input.size(0) > 0) {
       Backend::run(pass, input);

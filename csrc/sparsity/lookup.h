@@ -1,9 +1,9 @@
 // A sparse matrix made ready for products with a few vectors: a step of one to seven batch items.
 //
 // The lanes of a register are rows. A slice holds as many units as a register has lanes, all gates of them; its
-// non-zeros are cut into groups of one non-zero a row, which lie in a window of columns that starts at a multiple of
-// the register's width. The window of the operand sits in registers, and a group's operands are looked up there by an
-// index of one byte. A row that has nothing left in a group's window skips the group: its index leads to a zero.
+// non-zeros are cut into groups of one non-zero a row, which lie in a window of columns, two or four registers of them.
+// That of the operand sits in registers, and a group's operands are looked up there by an index of one byte. A row that
+// has nothing left in a group's window skips the group: its index leads to a zero.
 //
 // A lane's indices of four registers of rows, of one group or of several, are the bytes of one word, so that a register
 // of words needs a shift for each of them instead of being widened.
@@ -24,6 +24,7 @@ constexpr int64_t kWidestWindow = 0x80;  // columns; an index says no more
 struct LookupPlan {
   int64_t units, gates, columns;
   int64_t width;  // units of a slice: the lanes of a register
+  int64_t wide;   // not 0: windows of four registers instead of two, where the level has both
 
   int64_t slices() const { return (units + width - 1) / width; }
   // Groups whose indices share a word.

@@ -11,16 +11,16 @@ constexpr int64_t kMostRows = 4 * kVectorBytes / int64_t(sizeof(float));  // of 
 // ------------------------------------------------------------------------------------------------------- looking up
 
 #if defined(__AVX512F__)
-// The window's columns, in four registers, of which the last lane is zero.
-template <class T>
+// The window's columns, in two or four registers, of which the last lane is zero.
+template <class T, int Parts>
 struct Window {
-  Vector<T, kWidth<T>> part[4];
+  Vector<T, kWidth<T>> part[Parts];
 
-  static constexpr int64_t kColumns = 4 * kWidth<T> - 1, kStep = kWidth<T>;
+  static constexpr int64_t kColumns = Parts * kWidth<T> - 1, kStep = Parts == 2 ? 1 : kWidth<T>;
   static constexpr uint32_t kNothing = kColumns;  // the index of a row that skips the group
   explicit Window(const T* x) {
-    for (int i = 0; i < 3; ++i) part[i] = load<T, kWidth<T>>(x + i * kWidth<T>);
-    part[3] = load_but_last(x + 3 * kWidth<T>);
+    LSH_UNROLL for (int i = 0; i < Parts - 1; ++i) part[i] = load<T, kWidth<T>>(x + i * kWidth<T>);
+    part[Parts - 1] = load_but_last(x + (Parts - 1) * kWidth<T>);
   }
 
   static Vector<float, 16> load_but_last(const float* x) { return (Vector<float, 16>)_mm512_maskz_loadu_ps(0x7fff, x); }
@@ -33,26 +33,32 @@ LSH_INLINE __m512i read_words(const uint32_t* words, double) {
 }
 
 // Byte b of the words leads each lane to a column of the window.
-LSH_INLINE void add_products(const Window<float>& x, __m512i words, int b, Vector<float, 16> values,
+template <int Parts>
+LSH_INLINE void add_products(const Window<float, Parts>& x, __m512i words, int b, Vector<float, 16> values,
                              Vector<float, 16>& sum) {
   const __m512i place = (__m512i)((Vector<uint32_t, 16>)words >> uint32_t(8 * b));  // a permutation reads five bits
-  const __m512 low = _mm512_permutex2var_ps((__m512)x.part[0], place, (__m512)x.part[1]);
-  const __m512 high = _mm512_permutex2var_ps((__m512)x.part[2], place, (__m512)x.part[3]);
-  const __mmask16 upper = _mm512_test_epi32_mask(words, _mm512_set1_epi32(32 << 8 * b));
-  sum += values * (Vector<float, 16>)_mm512_mask_blend_ps(upper, low, high);
+  __m512 found = _mm512_permutex2var_ps((__m512)x.part[0], place, (__m512)x.part[1]);
+  if constexpr (Parts == 4) {
+    const __m512 high = _mm512_permutex2var_ps((__m512)x.part[2], place, (__m512)x.part[3]);
+    found = _mm512_mask_blend_ps(_mm512_test_epi32_mask(words, _mm512_set1_epi32(32 << 8 * b)), found, high);
+  }
+  sum += values * (Vector<float, 16>)found;
 }
 
-LSH_INLINE void add_products(const Window<double>& x, __m512i words, int b, Vector<double, 8> values,
+template <int Parts>
+LSH_INLINE void add_products(const Window<double, Parts>& x, __m512i words, int b, Vector<double, 8> values,
                              Vector<double, 8>& sum) {
-  const __m512i place = (__m512i)((Vector<uint64_t, 8>)words >> uint64_t(8 * b));
-  const __m512d low = _mm512_permutex2var_pd((__m512d)x.part[0], place, (__m512d)x.part[1]);
-  const __m512d high = _mm512_permutex2var_pd((__m512d)x.part[2], place, (__m512d)x.part[3]);
-  const __mmask8 upper = _mm512_test_epi64_mask(words, _mm512_set1_epi64(16 << 8 * b));
-  sum += values * (Vector<double, 8>)_mm512_mask_blend_pd(upper, low, high);
+  const __m512i place = (__m512i)((Vector<uint64_t, 8>)words >> uint64_t(8 * b));  // four bits
+  __m512d found = _mm512_permutex2var_pd((__m512d)x.part[0], place, (__m512d)x.part[1]);
+  if constexpr (Parts == 4) {
+    const __m512d high = _mm512_permutex2var_pd((__m512d)x.part[2], place, (__m512d)x.part[3]);
+    found = _mm512_mask_blend_pd(_mm512_test_epi64_mask(words, _mm512_set1_epi64(16 << 8 * b)), found, high);
+  }
+  sum += values * (Vector<double, 8>)found;
 }
 #else
 // The window's columns, in the first-level cache.
-template <class T>
+template <class T, int>
 struct Window {
   const T* x;
 
@@ -67,13 +73,13 @@ LSH_INLINE const uint32_t* read_words(const uint32_t* words, T) {
 }
 
 // Byte b of the words leads each lane to a column of the window.
-template <class T>
-LSH_INLINE void add_products(const Window<T>& x, const uint32_t* words, int b, Vector<T, kWidth<T>> values,
+template <class T, int Parts>
+LSH_INLINE void add_products(const Window<T, Parts>& x, const uint32_t* words, int b, Vector<T, kWidth<T>> values,
                              Vector<T, kWidth<T>>& sum) {
   Vector<T, kWidth<T>> found;
   for (int i = 0; i < kWidth<T>; ++i) {
     const uint32_t place = words[i] >> 8 * b & 0xff;
-    found[i] = place & Window<T>::kNothing ? T(0) : x.x[place];
+    found[i] = place & Window<T, Parts>::kNothing ? T(0) : x.x[place];
   }
   sum += values * found;
 }
@@ -81,8 +87,8 @@ LSH_INLINE void add_products(const Window<T>& x, const uint32_t* words, int b, V
 #if defined(__AVX2__)
 // The window's columns, in two registers, of which the last lane is zero. Four would take fewer places, and twice as
 // long for each.
-template <>
-struct Window<float> {
+template <int Parts>
+struct Window<float, Parts> {
   __m256 part[2];
 
   static constexpr int64_t kColumns = 15, kStep = 1;
@@ -97,7 +103,8 @@ LSH_INLINE __m256i read_words(const uint32_t* words, float) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
 }
 
-LSH_INLINE void add_products(const Window<float>& x, __m256i words, int b, Vector<float, 8> values,
+template <int Parts>
+LSH_INLINE void add_products(const Window<float, Parts>& x, __m256i words, int b, Vector<float, 8> values,
                              Vector<float, 8>& sum) {
   const Vector<uint32_t, 8> bytes = (Vector<uint32_t, 8>)words;
   const __m256i place = (__m256i)(bytes >> uint32_t(8 * b));     // a permutation reads three bits,
@@ -110,11 +117,11 @@ LSH_INLINE void add_products(const Window<float>& x, __m256i words, int b, Vecto
 
 // ---------------------------------------------------------------------------------------------------------- packing
 
-template <class T>
-void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
+template <class T, int Parts>
+static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
+  using Columns = Window<T, Parts>;
   constexpr int W = kWidth<T>;
   constexpr int32_t kNone = INT32_MAX;
-  if (out.ready) return;
   const PatternView& p = matrix.pattern;
   const LookupPlan& plan = out.plan;
   const int64_t rows = plan.gates * W;
@@ -150,12 +157,12 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
         if (count > 0) word += W;
         for (int i = 0; i < W; ++i) word[i] = 0;
       }
-      const int32_t base = nearest / int32_t(Window<T>::kStep) * int32_t(Window<T>::kStep);
-      const int32_t end = base + int32_t(Window<T>::kColumns);
+      const int32_t base = nearest / int32_t(Columns::kStep) * int32_t(Columns::kStep);
+      const int32_t end = base + int32_t(Columns::kColumns);
       bases[count] = base;
       for (int64_t i = 0; i < rows; ++i) {
         const int32_t here = column[i];
-        uint32_t place = Window<T>::kNothing;
+        uint32_t place = Columns::kNothing;
         value[i] = 0;
         if (here < end) {
           value[i] = *(matrix.packed ? values[i]++ : values[i] + here);
@@ -169,10 +176,16 @@ void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Rang
   }
 }
 
+template <class T>
+void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
+  if (out.ready) return;
+  out.plan.wide ? pack_windows<T, 4>(matrix, out, slices) : pack_windows<T, 2>(matrix, out, slices);
+}
+
 // --------------------------------------------------------------------------------------------------------- products
 
 // G gates of a slice, `Items` vectors. The groups of a word have sums of their own, enough under way to hide an FMA.
-template <class T, int G, int Items>
+template <class T, int G, int Items, int Parts>
 static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T* x, T* sums) {
   constexpr int W = kWidth<T>, U = 4 / G;
   const LookupPlan& plan = matrix.plan;
@@ -193,7 +206,7 @@ static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T
           __builtin_prefetch(reinterpret_cast<const char*>(values + i) + kAhead);
         }
         for (int item = 0; item < Items; ++item) {
-          const Window<T> window(x + item * stride + bases[k + u]);
+          const Window<T, Parts> window(x + item * stride + bases[k + u]);
           for (int g = 0; g < G; ++g) {
             add_products(window, word, u * G + g, load<T, W>(values + g * W), sum[u][item][g]);
           }
@@ -210,39 +223,45 @@ static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T
   }
 }
 
-template <class T, int G>
+template <class T, int G, int Parts>
 static void multiply_gates(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
   constexpr int64_t kAtOnce = kVectorBytes == 64 ? 4 : 2;
   for (; items > 0; items -= kAtOnce) {
     switch (items < kAtOnce ? items : kAtOnce) {
       case 1:
-        return multiply_items<T, G, 1>(matrix, slice, x, sums);
+        return multiply_items<T, G, 1, Parts>(matrix, slice, x, sums);
       case 2:
-        multiply_items<T, G, 2>(matrix, slice, x, sums);
+        multiply_items<T, G, 2, Parts>(matrix, slice, x, sums);
         break;
       case 3:
-        if constexpr (kAtOnce > 2) multiply_items<T, G, 3>(matrix, slice, x, sums);
+        if constexpr (kAtOnce > 2) multiply_items<T, G, 3, Parts>(matrix, slice, x, sums);
         break;
       default:
-        if constexpr (kAtOnce > 2) multiply_items<T, G, 4>(matrix, slice, x, sums);
+        if constexpr (kAtOnce > 2) multiply_items<T, G, 4, Parts>(matrix, slice, x, sums);
     }
     x += kAtOnce * matrix.plan.stored_columns();
     sums += kAtOnce * G * kWidth<T>;
   }
 }
 
-template <class T>
-void multiply_slice(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
+template <class T, int Parts>
+static void multiply_windows(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
   switch (matrix.plan.gates) {
     case 1:
-      return multiply_gates<T, 1>(matrix, slice, x, items, sums);
+      return multiply_gates<T, 1, Parts>(matrix, slice, x, items, sums);
     case 2:
-      return multiply_gates<T, 2>(matrix, slice, x, items, sums);
+      return multiply_gates<T, 2, Parts>(matrix, slice, x, items, sums);
     case 3:
-      return multiply_gates<T, 3>(matrix, slice, x, items, sums);
+      return multiply_gates<T, 3, Parts>(matrix, slice, x, items, sums);
     default:
-      return multiply_gates<T, 4>(matrix, slice, x, items, sums);
+      return multiply_gates<T, 4, Parts>(matrix, slice, x, items, sums);
   }
+}
+
+template <class T>
+void multiply_slice(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
+  const auto multiply = matrix.plan.wide ? &multiply_windows<T, 4> : &multiply_windows<T, 2>;
+  multiply(matrix, slice, x, items, sums);
 }
 
 #define LSH_INSTANTIATE(T)                                                             \

@@ -16,11 +16,11 @@ void pack_pattern_on_cuda_(Tensor pattern, const Tensor& mask) {
   pass.columns = mask.size(1);
   pass.mask = static_cast<const uint8_t*>(mask.const_data_ptr());
   pass.pattern = pattern.mutable_data_ptr<int32_t>();
-  Tensors kept;
+  Workspace workspace(pattern);
   const int64_t words = pass.rows * mask_words(pass.columns);
-  pass.bits = reinterpret_cast<uint32_t*>(integers(pattern, kept, words));
-  pass.before = integers(pattern, kept, words);
-  pass.above = integers(pattern, kept, mask_strips(pass.rows) * pass.columns);
+  pass.bits = workspace.room<uint32_t>({words});
+  pass.before = workspace.room<int32_t>({words});
+  pass.above = workspace.room<int32_t>({mask_strips(pass.rows) * pass.columns});
   launch_on(pattern, [&](cudaStream_t stream) { return pack_pattern_on_device(pass, stream); });
 }
 

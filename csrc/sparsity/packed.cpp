@@ -37,8 +37,8 @@ Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, Pack
 
 // Look-up groups take as much room as a slice might need; kept for many calls, they stand close together.
 template <class T>
-Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor& like, Tensors& kept) {
-  const LookupMatrix<T> loose = prepare_lookup(weight, gates, like, kept);
+Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor& like, Workspace& workspace) {
+  const LookupMatrix<T> loose = prepare_lookup(weight, gates, workspace);
   kernels(T()).lookup(weight, loose);
   LookupMatrix<T> tight{loose.plan};
   const int64_t slices = loose.plan.slices(), places = gates * loose.plan.width;
@@ -61,8 +61,9 @@ Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor&
 
 // Panels take as much room as groups might need; likewise.
 template <class T>
-Tensor packed_panels(const SparseMatrix<T>& weight, int64_t gates, int64_t lanes, const Tensor& like, Tensors& kept) {
-  const PanelMatrix<T> loose = panels_by_rows(weight, gates, lanes, like, kept);
+Tensor packed_panels(const SparseMatrix<T>& weight, int64_t gates, int64_t lanes, const Tensor& like,
+                     Workspace& workspace) {
+  const PanelMatrix<T> loose = panels_by_rows(weight, gates, lanes, workspace);
   kernels(T()).panels(weight, loose);
   PanelMatrix<T> tight{loose.plan};
   const PanelPlan& plan = loose.plan;
@@ -87,10 +88,11 @@ Tensor packed_panels(const SparseMatrix<T>& weight, int64_t gates, int64_t lanes
 
 template <class T>
 Tensor pack(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
-  Tensors kept;
-  const auto matrix = prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
-  if (lanes <= kFewItems) return packed_lookup(matrix, gates, weight, kept);
-  return packed_panels(matrix, gates, lanes, weight, kept);
+  Workspace workspace(weight);
+  const auto matrix =
+      prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", workspace);
+  if (lanes <= kFewItems) return packed_lookup(matrix, gates, weight, workspace);
+  return packed_panels(matrix, gates, lanes, weight, workspace);
 }
 
 Tensor pack_weight(Tensor weight, Tensor pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {

@@ -72,9 +72,9 @@ struct Layout {
 template <class T>
 Tensor pack_panels_as(const Tensor& weight, const Tensor& pattern, int64_t gates, int64_t lanes, int64_t rows,
                       int64_t columns) {
-  Tensors kept;
+  Workspace workspace(weight);
   const SparseMatrix<T> matrix =
-      prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", kept);
+      prepare_matrix<T, CpuPatterns>(weight, pattern, rows, columns, weight, "weight", "pattern", workspace);
   const int64_t non_zeros = matrix.pattern.non_zeros;
   const Bundles bundles = find_bundles(matrix.pattern, gates, most_group_rows());
   const Layout<T> layout = Layout<T>::of(gates, rows / gates, columns, lanes, non_zeros, bundles);

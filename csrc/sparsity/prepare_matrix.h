@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "common/large_pages.h"
+#include "common/workspace.h"
 #include "sparsity/check_pattern.h"
 #include "sparsity/matrix.h"
 
@@ -16,18 +17,6 @@ using Tensors = std::vector<Tensor>;
 
 inline Tensor empty_like(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return in_large_pages(torch::stable::new_empty(like, std::vector<int64_t>(sizes)));
-}
-
-// Memory for the duration of a call: lives as long as `kept`.
-template <class T>
-T* workspace(const Tensor& like, Tensors& kept, std::initializer_list<int64_t> sizes) {
-  kept.push_back(empty_like(like, sizes));
-  return static_cast<T*>(kept.back().mutable_data_ptr());
-}
-
-inline int32_t* integers(const Tensor& like, Tensors& kept, int64_t count) {
-  kept.push_back(torch::stable::new_empty(like, {count}, ScalarType::Int));
-  return kept.back().mutable_data_ptr<int32_t>();
 }
 
 // Throws unless the tensor is contiguous with the dtype and device of `reference`.
@@ -44,8 +33,8 @@ enum class Bytes { refused, allowed };
 // A weight, dense (R, C) or packed (N), with its pattern; or its bytes.
 template <class T, class Backend>
 SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t columns,
-                               const Tensor& reference, const char* name, const char* pattern_name, Tensors& kept,
-                               Bytes bytes = Bytes::refused) {
+                               const Tensor& reference, const char* name, const char* pattern_name,
+                               Workspace& workspace, Bytes bytes = Bytes::refused) {
   SparseMatrix<T> matrix{};
   matrix.name = name;
   if constexpr (Backend::kReadsPatterns) {
@@ -75,7 +64,7 @@ SparseMatrix<T> prepare_matrix(const Tensor& weight, const Tensor& pattern, int6
     check_shape(weight, {rows, columns}, name);
   }
   matrix.weight = static_cast<const T*>(weight.const_data_ptr());
-  if (!matrix.packed) matrix.row_workspace = workspace<T>(reference, kept, {room});
+  if (!matrix.packed) matrix.row_workspace = workspace.room<T>({room});
   matrix.row_values = matrix.packed ? matrix.weight : matrix.row_workspace;
   return matrix;
 }

@@ -20,12 +20,12 @@ Tensor toggle_on_cuda_(std::vector<Tensor> masks, std::vector<Tensor> scores, in
   pass.tensor_count = int64_t(tensors.size());
   int64_t chunks = 0;
   for (const Scored& scored : tensors) chunks += chunks_of(scored.size);
-  Tensors kept;
-  kept.push_back(
-      torch::stable::new_zeros(like, {kDigits + int64_t(sizeof(Known) / sizeof(int64_t))}, ScalarType::Long));
-  pass.histogram = reinterpret_cast<uint64_t*>(kept.back().mutable_data_ptr<int64_t>());
+  const Tensor zeros =
+      torch::stable::new_zeros(like, {kDigits + int64_t(sizeof(Known) / sizeof(int64_t))}, ScalarType::Long);
+  pass.histogram = reinterpret_cast<uint64_t*>(zeros.mutable_data_ptr<int64_t>());
   pass.known = reinterpret_cast<Known*>(pass.histogram + kDigits);
-  pass.ties = integers(like, kept, chunks);
+  Workspace workspace(like);
+  pass.ties = workspace.room<int32_t>({chunks});
   pass.facts = facts.mutable_data_ptr<int64_t>();
   launch_on(like, [&](cudaStream_t stream) { return select_on_device(pass, stream); });
   return facts;

@@ -129,6 +129,13 @@ def test_a_cluster_started_here_listens_on_this_machine_alone(alone):
         assert not reached("127.0.0.2", port), "it listens on more than the one address"
 
 
+def test_a_ray_that_cannot_be_kept_to_this_machine_starts_nothing(alone, monkeypatch):
+    monkeypatch.delattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER")
+    with pytest.raises(ConnectionError, match=f"Ray {ray.__version__} cannot be kept"):
+        alone()
+    assert not ray.is_initialized()
+
+
 def test_an_executor_that_was_closed_starts_the_same_cluster_anew(alone, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(ray, "init", lambda *a, init=ray.init, **k: (started.append(k), init(**k)))

@@ -83,7 +83,8 @@ class RayCluster:
 
     Raises:
         ValueError: If a limit is not above 0.
-        ConnectionError: If there is no cluster at the address.
+        ConnectionError: If there is no cluster at the address; or without one, if this Ray has
+            no way known here to start one that listens on this machine alone.
     """
 
     def __init__(
@@ -232,7 +233,7 @@ def _on_this_machine() -> Iterator[None]:
     Ray has no option for it: `_node_ip_address="127.0.0.1"` is replaced by an address that others
     can reach. It does so for its users of macOS, by a switch that holds on Linux too.
     """
-    constants, before = ray._private.ray_constants, os.environ.get(_CLUSTER)
+    constants, before = _constants(), os.environ.get(_CLUSTER)
     enabled, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
     os.environ[_CLUSTER] = "0"
     try:
@@ -242,6 +243,17 @@ def _on_this_machine() -> Iterator[None]:
         del os.environ[_CLUSTER]
         if before is not None:
             os.environ[_CLUSTER] = before
+
+
+def _constants() -> Any:
+    """Where that switch is kept, which Ray does not promise to keep there."""
+    constants = getattr(getattr(ray, "_private", None), "ray_constants", None)
+    if not hasattr(constants, "ENABLE_RAY_CLUSTER"):
+        raise ConnectionError(
+            f"Ray {ray.__version__} cannot be kept to this machine; give the address of a cluster "
+            "that runs, or install Ray 2.60, where it is known how"
+        )
+    return constants
 
 
 def _work(
