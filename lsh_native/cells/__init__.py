@@ -6,6 +6,7 @@ from lsh_native.cells.elman import ELMAN
 from lsh_native.cells.folded import can_fold, folded_tangent
 from lsh_native.cells.gru import GRU
 from lsh_native.cells.lstm import LSTM, PROJECTED_LSTM
+from lsh_native.cells.packed_layer import packed_kind, packed_layer
 from lsh_native.cells.paneled import can_panel, pack_panels, paneled_tangent
 from lsh_native.cells.recurrent import LayerWeights, Run, Trajectory, run, tangent
 from lsh_native.cells.rhn import FREE_RHN, RHN
@@ -25,6 +26,8 @@ __all__ = [
     "can_panel",
     "folded_tangent",
     "pack_panels",
+    "packed_kind",
+    "packed_layer",
     "paneled_tangent",
     "run",
     "run_definition",

@@ -12,7 +12,6 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
-from lsh_native.sparsity.packed import FEW, keeps_packed, packed_weight
 from lsh_native.sparsity.transforms import is_transformed
 
 __all__ = [
@@ -32,8 +31,9 @@ class LayerWeights:
     """The matrices of one layer, with their patterns.
 
     A weight is given dense, (R, C), of which the pattern's entries are read, or packed, (N,), in
-    the pattern's row order. D is the number of micro-steps of a time step, 1 for an LSTM. A cell
-    that projects has two recurrent weights, (G * H, O) and the projection (O, H), which is dense.
+    the pattern's row order; `run` without gradients also takes what `packed_layer` makes. D is the
+    number of micro-steps of a time step, 1 for an LSTM. A cell that projects has two recurrent
+    weights, (G * H, O) and the projection (O, H), which is dense.
 
     Attributes:
         weight_ih: input weight, (G * H, I) or (N,).
@@ -123,20 +123,6 @@ def contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-def _packed(cell: Cell, input: Tensor, weights: LayerWeights) -> list[Tensor]:
-    """The weights as bytes, in the forms that a forward pass over this input reads."""
-    (T, B, _), gates = input.shape, len(cell.gates)
-    whole = T * B if T * B <= FEW else (T * B + 15) // 16 * 16  # lanes of the input's product
-    plain = B <= FEW < T * B  # which is of rows alone where a step's items are few
-    matrices = [(weights.weight_ih, weights.pattern_ih, 1 if plain else gates, whole)]
-    for i, (weight, pattern) in enumerate(zip(weights.weight_hh, weights.pattern_hh, strict=True)):
-        matrices.append((weight, pattern, 1 if cell.projects and i else gates, B))
-    return [
-        packed_weight(weight.contiguous(), pattern, gates=g, items=items)
-        for weight, pattern, g, items in matrices
-    ]
-
-
 def run(
     cell: Cell,
     input: Tensor,
@@ -178,15 +164,12 @@ def run(
     refuse_forward_mode(
         input, state, weights.weight_ih, *weights.weight_hh, weights.bias_ih, weights.bias_hh
     )
-    weight_ih, *weight_hh = (w.contiguous() for w in (weights.weight_ih, *weights.weight_hh))
-    if keeps_packed():
-        weight_ih, *weight_hh = _packed(cell, input, weights)
     keeps = trajectory or torch.is_grad_enabled() or is_transformed()
     output, final_state, activations, states = calls[cell.name, "forward"](
         input.contiguous(),
         state.contiguous(),
-        weight_ih,
-        weight_hh,
+        weights.weight_ih.contiguous(),
+        [weight.contiguous() for weight in weights.weight_hh],
         weights.pattern_ih,
         list(weights.pattern_hh),
         contiguous(weights.bias_ih),
@@ -194,9 +177,11 @@ def run(
         contiguous(batch_sizes),
         contiguous(hold),
         contiguous(state_scale),
-        dense_gradient and not keeps_packed(),
+        dense_gradient,
         keeps,
     )
+    if not keeps:
+        return Run(output=output, final_state=final_state, kept=None)
     kept = Trajectory(
         activations=activations,
         states=states,
@@ -205,7 +190,7 @@ def run(
         hold=hold,
         state_scale=state_scale,
     )
-    return Run(output=output, final_state=final_state, kept=kept if keeps else None)
+    return Run(output=output, final_state=final_state, kept=kept)
 
 
 def tangent(

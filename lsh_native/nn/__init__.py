@@ -19,6 +19,7 @@ from lsh_native.nn.rnn import SparseRNN
 from lsh_native.nn.sequence_classifier import SequenceClassifier
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.storage import load_csr_, masks_in, stored_bytes, to_csr
+from lsh_native.nn.streaming import Streaming
 from lsh_native.nn.token_losses import mean_loss, token_losses
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SparseModule",
     "SparseRHN",
     "SparseRNN",
+    "Streaming",
     "compact",
     "dense_form",
     "from_highways",

@@ -157,7 +157,7 @@ class CompactRecurrent(SparseRecurrent):
         return (
             self._dense_kind is not None
             and not self.cell.projects  # torch knows a projection by fewer outputs than units
-            and not self._masked.intersection((names.weight_ih, *names.weight_hh))
+            and not self._masked.intersection(names.weights)
             and not (any(self.zoneout) or (self.training and self.state_dropout > 0))
             and not (is_transformed() or torch.compiler.is_compiling())
         )

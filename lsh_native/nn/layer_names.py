@@ -19,3 +19,13 @@ class LayerNames:
     bias_ih: str | None = None
     bias_hh: tuple[str, ...] = ()
     reverse: bool = False
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The matrices, the input's first."""
+        return self.weight_ih, *self.weight_hh
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """The biases that there are."""
+        return self.bias_hh if self.bias_ih is None else (self.bias_ih, *self.bias_hh)

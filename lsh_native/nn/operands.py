@@ -79,12 +79,12 @@ def initial_states(
             f"the initial state hx must be {len(widths)} tensors ({', '.join(widths)}), "
             f"got {_kind(hx)}"
         )
-    states = []
+    states, batch = [], x.shape[1]
     for (name, width), state in zip(widths.items(), given, strict=True):
-        expected = (count, width) if single else (count, x.shape[1], width)
+        expected = (count, width) if single else (count, batch, width)
         if not isinstance(state, Tensor):
             raise ValueError(f"the initial {name} must be a tensor, got {_kind(state)}")
-        if tuple(state.shape) != expected:
+        if state.shape != expected:
             raise MisfitError(
                 f"the initial {name} must have shape {expected}, got {tuple(state.shape)}"
             )
@@ -121,9 +121,11 @@ def check_features(input: Tensor, name: str, size: int, weight: Tensor) -> None:
 
 def _fits(tensor: Tensor, dtype: torch.dtype, weight: Tensor) -> bool:
     """Whether a tensor is strided, of this dtype or covered by autocast, where the weight is."""
-    covered = covered_by_autocast(weight) and tensor.dtype.is_floating_point
-    typed = (tensor.dtype == dtype or covered) and tensor.layout == torch.strided
-    return typed and tensor.device == weight.device
+    if tensor.layout != torch.strided or tensor.device != weight.device:
+        return False
+    if tensor.dtype == dtype:
+        return True
+    return tensor.dtype.is_floating_point and covered_by_autocast(weight)
 
 
 def _what(tensor: Tensor) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import dropout, pad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lsh_native.cells import Cell, LayerWeights, Run, run
+from lsh_native.cells import Cell, LayerWeights, Run, packed_kind, packed_layer, run
 from lsh_native.nn.dropout import locked_dropout
 from lsh_native.nn.dtypes import in_dtype, kernel_dtype, result_dtype
 from lsh_native.nn.layer_names import LayerNames
@@ -19,6 +19,7 @@ from lsh_native.nn.operands import State, check_order, check_packed, initial_sta
 from lsh_native.nn.options import Options, check_sizes, probability
 from lsh_native.nn.sparse_module import SparseModule
 from lsh_native.nn.units import needed
+from lsh_native.sparsity.packed import keeps_packed, kept_form
 
 __all__ = ["SparseRecurrent"]
 
@@ -203,11 +204,11 @@ class SparseRecurrent(SparseModule):
             self.cell,
             x.flip(0) if names.reverse else x,
             initial,
-            self._layer_weights(names, training),
+            self._pass_weights(names, training, x),
             batch_sizes=sizes.flip(0) if sizes is not None and names.reverse else sizes,
             hold=self._hold(x.shape[0], initial, training),
             state_scale=scale,
-            dense_gradient=self.gradient == "dense",
+            dense_gradient=self.gradient == "dense" and not keeps_packed(),
             trajectory=trajectory,
         )
 
@@ -218,6 +219,20 @@ class SparseRecurrent(SparseModule):
         shares = torch.tensor(self.zoneout, dtype=initial.dtype, device=initial.device)
         hold = shares[:, None, None].expand(steps, *initial.shape)
         return hold.bernoulli() if training else hold
+
+    def _pass_weights(self, names: LayerNames, training: bool, x: Tensor) -> LayerWeights:
+        """The weights for a pass over x (T, B, I): as bytes that are made once, if at all."""
+        drops = training and self.weight_dropout > 0
+        if not keeps_packed() or drops or x.shape[1] == 0 or x.device.type != "cpu":
+            return self._layer_weights(names, training)
+        steps, batch = x.shape[0], x.shape[1]
+        made_of = [self._weight(name) for name in names.weights + names.biases]
+        made_of += [self._pattern(name) for name in names.weights]
+        return kept_form(
+            made_of,
+            packed_kind(steps, batch),
+            lambda: packed_layer(self.cell, self._layer_weights(names, False), steps, batch),
+        )
 
     def _layer_weights(self, names: LayerNames, training: bool) -> LayerWeights:
         biases = [self._kernel_weight(name) for name in names.bias_hh]
@@ -264,13 +279,14 @@ class SparseRecurrent(SparseModule):
 
     def _by_state(self, finals: list[Tensor]) -> list[Tensor]:
         """From (S, B, H) of each layer to (L, B, …) of each state, none a view of another."""
-        states = []
-        for s, width in enumerate(self._state_sizes()):
-            own = [final.narrow(0, s, 1) for final in finals]
-            if width < self.hidden_size:
-                own = [state.narrow(-1, 0, width) for state in own]
-            states.append(own[0].clone() if len(own) == 1 else torch.cat(own))
-        return states
+        by_layer = [final.unsafe_split(1) for final in finals]
+        states = [
+            own[0] if len(own) == 1 else torch.cat(own) for own in zip(*by_layer, strict=True)
+        ]
+        return [
+            state if state.shape[-1] == width else state.narrow(-1, 0, width).clone()
+            for state, width in zip(states, self._state_sizes(), strict=True)
+        ]
 
     @staticmethod
     def _grouped(states: list[Tensor]) -> Any:

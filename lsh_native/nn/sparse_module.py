@@ -278,7 +278,7 @@ class SparseModule(nn.Module):
             return weight
         if keeps_packed():
             buffer = getattr(self, f"{name}_mask")  # `_mask` may have made another of it
-            return kept_form(weight, buffer, "dense", partial(self.masked_weight, name))
+            return kept_form((weight, buffer), "dense", partial(self.masked_weight, name))
         dense = self.gradient == "dense"
         if is_transformed() or torch.compiler.is_compiling():
             return zero_forward(weight, ~mask) if dense else self.masked_weight(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.sparsity.batching import call_for_each, fold_into_rows
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
-from lsh_native.sparsity.packed import FEW, keeps_packed, packed_weight
+from lsh_native.sparsity.packed import FEW, keeps_packed, kept_form, lanes_of, packed_weight
 from lsh_native.sparsity.transforms import transformable
 
 __all__ = ["sparse_linear"]
@@ -47,11 +48,11 @@ def sparse_linear(
     if keeps_packed():
         N = len(input)
         few = N <= FEW
-        weight = packed_weight(
-            weight,
-            pattern,
-            gates=4 if few and rows % 4 == 0 else 1,
-            items=N if few else (N + 15) // 16 * 16,
+        gates, items = 4 if few and rows % 4 == 0 else 1, N if few else (N + 15) // 16 * 16
+        weight = kept_form(
+            (weight, pattern),
+            (gates, lanes_of(items)),
+            partial(packed_weight, weight, pattern, gates=gates, items=items),
         )
     result: Tensor = _forward(
         input.contiguous(),

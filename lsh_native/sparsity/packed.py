@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar, Token
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lsh_native import native as native  # registers the operators
 
-__all__ = ["FEW", "PackedWeights", "keeps_packed", "kept_form", "packed_weight"]
+__all__ = ["FEW", "PackedWeights", "keeps_packed", "kept_form", "lanes_of", "packed_weight"]
+
+_Form = TypeVar("_Form")
 
 FEW = 7
 """Items up to which a product looks its operand up in registers; from 8 on, they are lanes."""
@@ -62,8 +64,13 @@ def keeps_packed() -> bool:
     return not (compiling or torch.is_grad_enabled()) and _kept.get() is not None
 
 
+def lanes_of(items: int) -> int:
+    """What a packed weight depends on of the number of vectors that it is multiplied with."""
+    return items if items <= FEW else min((items + 3) // 4 * 4, _WIDEST)
+
+
 def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) -> Tensor:
-    """A weight in the form that a forward operator should be given it where `keeps_packed`.
+    """A weight as the bytes that a forward operator of the CPU takes in its place.
 
     Args:
         weight: (R, C) dense, or packed values in the pattern's row order.
@@ -72,45 +79,37 @@ def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) ->
         items: vectors that the weight is multiplied with at a time.
 
     Returns:
-        Bytes that stand for the weight, made once; the weight itself off the CPU, and where torch
-        does not count its versions.
+        Bytes that stand for the weight; the weight itself off the CPU, and for no vectors.
     """
-    if _kept.get() is None or items == 0 or weight.device.type != "cpu":
+    if items == 0 or weight.device.type != "cpu":
         return weight
-    if weight.is_inference() or pattern.is_inference():
-        return weight
-    lanes = items if items <= FEW else min((items + 3) // 4 * 4, _WIDEST)
-
-    def pack() -> Tensor:
-        rows, columns = pattern[2:4].tolist()
-        packed: Tensor = torch.ops.lsh.pack_weight.default(
-            weight, pattern, rows, columns, gates, lanes
-        )
-        return packed
-
-    return kept_form(weight, pattern, (gates, lanes), pack)
+    rows, columns = pattern[2:4].tolist()
+    packed: Tensor = torch.ops.lsh.pack_weight.default(
+        weight, pattern, rows, columns, gates, lanes_of(items)
+    )
+    return packed
 
 
-def kept_form(weight: Tensor, mask: Tensor, kind: Hashable, make: Callable[[], Tensor]) -> Tensor:
-    """What `make()` gives, kept inside `PackedWeights` until `weight` or `mask` changes.
+def kept_form(made_of: Sequence[Tensor], kind: Hashable, make: Callable[[], _Form]) -> _Form:
+    """What `make()` gives, kept inside `PackedWeights` until a tensor that it is made of changes.
 
     Args:
-        weight: what the form is made of.
-        mask: the mask, or the pattern, that it was made with.
+        made_of: the tensors, a weight first: what is kept lives no longer than that.
         kind: tells forms of one weight apart.
-        make: makes it.
+        make: makes it. Made anew each time where torch does not count a tensor's versions.
     """
     kept = _kept.get()
-    if kept is None or weight.is_inference() or mask.is_inference():
+    if kept is None or any(tensor.is_inference() for tensor in made_of):
         return make()
-    state = (weight._version, weight.data_ptr(), mask._version, mask.data_ptr())
-    forms = kept.setdefault(weight, {})
-    form: Tensor
-    known, form = forms.get(kind, (None, weight))
-    if known != state:
-        form = make()
-        forms[kind] = state, form
-    return form
+    state = [(tensor._version, tensor.data_ptr()) for tensor in made_of]
+    forms: dict[Hashable, Any] = kept.setdefault(made_of[0], {})
+    known, form, _ = forms.get(kind, (None, None, None))
+    if known == state:
+        kept_before: _Form = form
+        return kept_before
+    made = make()
+    forms[kind] = state, made, made_of[1:]  # held, so that no other tensor gets their memory
+    return made
 
 
 @torch.library.register_fake("lsh::pack_weight")

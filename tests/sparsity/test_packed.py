@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lsh_native.nn import SparseGRU, SparseLinear, SparseLSTM, SparseRHN, SparseRNN
 from lsh_native.sparsity.packed import PackedWeights, packed_weight
@@ -67,6 +68,50 @@ def test_changes_are_noticed() -> None:
     assert torch.equal(other, layer(x))
     layer.set_masks({"weight": ~layer.masks()["weight"]})
     assert torch.equal(doubled, layer(x))
+
+
+@pytest.mark.parametrize("name", ["lstm", "projected-lstm", "rhn"])
+@pytest.mark.parametrize("batch", [1, 20])
+@torch.no_grad()
+def test_a_change_of_any_parameter_or_mask_of_a_stack_is_noticed(name: str, batch: int) -> None:
+    layer, x = LAYERS[name](), torch.randn(3, batch, 40)
+    kept = PackedWeights()
+
+    def follows() -> bool:
+        with kept:
+            found = first(layer(x))
+        return torch.equal(found, first(layer(x)))
+
+    assert follows()
+    for parameter in layer.parameters():
+        parameter.mul_(2)
+        assert follows()
+    for weight, mask in layer.masks().items():
+        layer.set_masks({weight: ~mask})
+        assert follows()
+        layer.set_masks({weight: mask})
+
+
+class Scaled(nn.Module):
+    """A weight times a number that no version counter of the weight tells of."""
+
+    factor = 1.0
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return self.factor * weight
+
+
+@pytest.mark.parametrize("weight", ["weight_ih_l0", "weight_hh_l0"])
+@torch.no_grad()
+def test_a_weight_that_is_made_anew_in_each_call_is_packed_anew(weight: str) -> None:
+    layer, x, scaled = SparseLSTM(40, 37, density=0.2), torch.randn(3, 1, 40), Scaled()
+    parametrize.register_parametrization(layer, weight, scaled)
+    factors, expected = (1.0, 2.0, 3.0, 4.0), []
+    for scaled.factor in factors:
+        expected.append(layer(x)[0])
+    with PackedWeights():
+        for scaled.factor, output in zip(factors, expected, strict=True):
+            assert torch.equal(layer(x)[0], output)
 
 
 @torch.no_grad()

@@ -1,0 +1,139 @@
+"""Streaming: a recurrent stack that goes on where its last call stopped, for live input."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsh_native.cells import LayerWeights, packed_kind, packed_layer
+from lsh_native.cells.recurrent import ops_of
+from lsh_native.nn.dtypes import MisfitError, in_dtype, kernel_dtype, result_dtype
+from lsh_native.nn.operands import State
+from lsh_native.nn.options import check_sizes
+from lsh_native.nn.recurrent import SparseRecurrent
+
+__all__ = ["Streaming"]
+
+
+class Streaming:
+    """Runs a stack over an input that comes piece by piece, as evaluation does.
+
+    A call costs little more than its kernels, which counts where a piece is a single step: the
+    state stays inside, and weights are packed once, when a piece of a new length first comes. They
+    are those of that moment: make another after a change of weights or masks.
+
+    Args:
+        stack: what runs; it must read forwards only.
+        batch: B, how many sequences run side by side.
+
+    Raises:
+        TypeError: the stack is none of this package's recurrent ones, or B no whole number.
+        ValueError: it reads backwards too, or B is below 1.
+
+    Example:
+        >>> from lsh_native.nn import SparseGRU
+        >>> layer = SparseGRU(1, 16, density=0.25)
+        >>> streaming = Streaming(layer)
+        >>> [tuple(streaming(piece).shape) for piece in torch.zeros(5, 1, 1).split(2)]
+        [(2, 1, 16), (2, 1, 16), (1, 1, 16)]
+    """
+
+    def __init__(self, stack: SparseRecurrent, batch: int = 1) -> None:
+        if not isinstance(stack, SparseRecurrent):
+            raise TypeError(
+                f"stack must be a recurrent one of this package, got {type(stack).__name__}"
+            )
+        if stack.bidirectional:
+            raise ValueError("stack must read forwards only, got one with bidirectional=True")
+        check_sizes(batch=batch)
+        self.stack, self.batch = stack, batch
+        self._like = stack._like().detach()
+        self._dtype = kernel_dtype(self._like.dtype)
+        self._forward = ops_of(stack.cell)["forward"]
+        self._packed: dict[Hashable, list[LayerWeights]] = {}
+        self._states: list[Tensor] = []
+        self._operands: dict[int, list[tuple[Any, ...]]] = {}  # of each layer, by number of steps
+        self.reset()
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """Runs the stack over the next piece.
+
+        Args:
+            input: (T, B, I), (B, T, I) with `batch_first`, or (T, I) for one sequence.
+
+        Returns:
+            The last layer's output, laid out as the input, without a gradient.
+
+        Raises:
+            ValueError: a shape, dtype or device that does not fit, saying which must be what; the
+                state is as it was.
+        """
+        x = self.stack._time_major(input)
+        if x.shape[1] != self.batch:
+            raise MisfitError(
+                f"input must be of {self.batch} sequences, got shape {tuple(input.shape)}"
+            )
+        states = []
+        with torch.no_grad():
+            operands = self._operands.get(x.shape[0]) or self._prepare(x.shape[0])
+            x = in_dtype(x, self._dtype)
+            with torch._C._AutoDispatchBelowAutograd():  # spares Python's part of the gradient
+                for state, of_layer in zip(self._states, operands, strict=True):
+                    x, state, _, _ = self._forward(x.contiguous(), state, *of_layer)
+                    states.append(state)
+            self._states = states
+            x = in_dtype(x, result_dtype(self._like))
+            if input.dim() == 2:
+                return x.squeeze(1)
+            return x.transpose(0, 1) if self.stack.batch_first else x
+
+    @property
+    def state(self) -> State:
+        """Where the input has led so far, laid out as the stack's final state; a copy.
+
+        Set it to go on from another one, as the stack's `hx`.
+        """
+        dtype = result_dtype(self._like)
+        finals = [state.clone() for state in self._states]
+        state: State = self.stack._grouped(
+            [in_dtype(state, dtype) for state in self.stack._by_state(finals)]
+        )
+        return state
+
+    @state.setter
+    def state(self, hx: State | None) -> None:
+        stack = self.stack
+        x = self._like.new_empty(1, self.batch, stack.input_size)
+        with torch.no_grad():
+            states = stack._initial_state(x, hx, False)
+            states = [in_dtype(state, self._dtype) for state in states]
+            layers = range(stack.num_layers)
+            self._states = [stack._joined(states, layer).contiguous() for layer in layers]
+
+    def reset(self) -> None:
+        """Begins anew, with a state of zeros."""
+        self.state = None
+
+    def _prepare(self, steps: int) -> list[tuple[Any, ...]]:
+        """What the operator takes of each layer, beside input and state, for so many steps."""
+        stack, kind = self.stack, packed_kind(steps, self.batch)
+        if kind not in self._packed:
+            self._packed[kind] = [
+                packed_layer(stack.cell, stack._layer_weights(names, False), steps, self.batch)
+                for [names] in stack._layers
+            ]
+        hold = stack._hold(steps, self._states[0], training=False)
+        hold = None if hold is None else hold.contiguous()
+        self._operands[steps] = [
+            (
+                *(layer.weight_ih, list(layer.weight_hh)),
+                *(layer.pattern_ih, list(layer.pattern_hh)),
+                *(layer.bias_ih, layer.bias_hh),
+                *(None, hold, None, False, False),
+            )
+            for layer in self._packed[kind]
+        ]
+        return self._operands[steps]
