@@ -4,7 +4,8 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
-constexpr int64_t kAhead = 2048;              // bytes asked for before they are needed, when they come from far away
+constexpr int64_t kAhead = 4096;  // bytes asked for before they are needed, when they come from far away
+constexpr int64_t kStretch = 8;   // steps of a group whose numbers are asked for at once: more lines would wait
 constexpr int kUnusedSlot = int(kChunkRows);  // the row of sums that nobody reads
 
 // Rows 0 … rows - 1 in the order of descending counts, ties in ascending order. Returns nothing of rows without any.
@@ -216,6 +217,13 @@ LSH_INLINE Vector<T, N> load_again(const T* p, std::integer_sequence<int, I...>)
   }
 }
 
+// Asks for what stands kAhead bytes behind: so many values and offsets.
+template <class T>
+LSH_INLINE void prefetch_ahead(const T* value, const uint16_t* offset, int64_t values, int64_t offsets) {
+  prefetch(reinterpret_cast<const char*>(value) + kAhead, values * int64_t(sizeof(T)));
+  prefetch(reinterpret_cast<const char*>(offset) + kAhead, offsets * int64_t(sizeof(uint16_t)));
+}
+
 // One group of B bundles of one row each: M full vectors and a tail of Q lanes.
 template <class T, int M, int Q, int B>
 LSH_INLINE void multiply_rows(const T* value, const uint16_t* offset, int64_t count, const char* full, const char* tail,
@@ -224,6 +232,7 @@ LSH_INLINE void multiply_rows(const T* value, const uint16_t* offset, int64_t co
   Vector<T, W> sums[B][M + !M] = {};
   Vector<T, Q + 4 * !Q> rest[B] = {};
   for (int64_t k = 0; k < count; ++k) {
+    if (k % kStretch == 0) prefetch_ahead(value + B * k, offset + B * k, B * kStretch, B * kStretch);
     const auto four = [&]<int F>() __attribute__((always_inline)) {
       const T* value_here = value + B * k + 4 * F;
       Vector<T, N> values{};
@@ -281,6 +290,7 @@ LSH_INLINE void multiply_bundles(const T* value, const uint16_t* offset, int64_t
   Vector<T, W> sums[B * R][M + !M] = {};
   Vector<T, N> rest[B * R / kTogether] = {};
   for (int64_t k = 0; k < count; ++k) {
+    if (k % kStretch == 0) prefetch_ahead(value + B * R * k, offset + B * k, B * R * kStretch, B * kStretch);
     const auto bundle = [&]<int I>() __attribute__((always_inline)) {
       const uint64_t at = offset[B * k + I];
       const T* own = value + (B * k + I) * R;
@@ -337,9 +347,6 @@ static void multiply_chunk_slab(const PanelMatrix<T>& matrix, int64_t chunk, con
       const int64_t count = starts[panel * groups + g + 1] - at;
       if (count == 0) break;  // groups are sorted: nothing but empty ones follows
       const uint8_t* slot = slots + (panel * groups + g) * G;
-      // what stands kAhead bytes behind, as much as is about to be read
-      prefetch(reinterpret_cast<const char*>(values + G * at) + kAhead, G * count * int64_t(sizeof(T)));
-      prefetch(reinterpret_cast<const char*>(offsets + B * at) + kAhead, B * count * int64_t(sizeof(uint16_t)));
       if constexpr (R == 1) {
         multiply_rows<T, M, Q, B>(values + G * at, offsets + B * at, count, full_lanes, tail_lanes, slot, full_sums,
                                   tail_sums);

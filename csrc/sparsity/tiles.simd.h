@@ -6,6 +6,13 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
+// Asks for a block of a matrix that is about to be written: its rows lie pages apart, so that no prefetcher guesses
+// them, and a store that waits for its line from main memory holds up all that follow.
+template <class T>
+LSH_INLINE void prefetch_rows(const T* block, int64_t rows, int64_t stride, int64_t columns) {
+  for (int64_t row = 0; row < rows; ++row) prefetch(block + row * stride, columns * int64_t(sizeof(T)));
+}
+
 // Rows of the product of the matrix's chunks with some tiles, the first of which stands at `tiles`, written to columns
 // of a row-major (N, plan.units) matrix, to the rows that are those tiles' lanes.
 template <class T>
@@ -20,12 +27,13 @@ static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const Lan
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         const int64_t first = chunk * plan.chunk_units;
         for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+          const int64_t here = used - slab.first < slab.width<T>() ? used - slab.first : slab.width<T>();
+          T* to = out + (tiling.first_step(tile) * tiling.batch + slab.first) * plan.units + first;
+          prefetch_rows(to, here, plan.units, plan.units_in(chunk));
           multiply_chunk(matrix, chunk, x, slab, sums);
-          for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += kWidth<T>) {
-            const int64_t lane = slab.first + at;
-            lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), used - lane,
-                          bias ? bias + first : nullptr, plan.units,
-                          out + (tiling.first_step(tile) * tiling.batch + lane) * plan.units + first);
+          for (int64_t at = 0; at < here; at += kWidth<T>) {
+            lanes_to_rows(sums.numbers, sums.place(slab, at), plan.units_in(chunk), here - at,
+                          bias ? bias + first : nullptr, plan.units, to + at * plan.units);
           }
         });
       }
