@@ -109,7 +109,8 @@ class RunningSettings:
     Args:
         executor: `local` for processes on this machine, `inline` for this process, `ray` for a Ray
             cluster, `slurm` for jobs of a Slurm cluster.
-        workers: trials at once; by default one a GPU, or one for every two cores.
+        workers: trials at once; by default one a GPU, or one a core, eight at most: a trial on one
+            thread goes on where another program takes a core, one on all of them waits for it.
         threads: threads a worker; the cores divided among them by default.
         device: `cpu` or `cuda`.
         silence: seconds without a sign of life after which a worker is taken for hung.
@@ -230,6 +231,10 @@ def check_running(running: RunningSettings) -> None:
     Timeouts(silence=running.silence, time_limit=running.time_limit)
 
 
+# Without a word of the user: each holds a process with torch and a network.
+_MOST_WORKERS = 8
+
+
 def make_executor(
     running: RunningSettings, settings: Mapping[str, Any], on_step: Steps
 ) -> Executor:
@@ -264,10 +269,9 @@ def make_executor(
             time_limit=running.time_limit,
         )
     gpus = torch.cuda.device_count() if running.device == "cuda" else 0
-    cores = torch.get_num_threads()
     return Local(
         source,
-        workers=running.workers or gpus or max(1, cores // 2),
+        workers=running.workers or gpus or min(torch.get_num_threads(), _MOST_WORKERS),
         threads=running.threads,
         devices=visible_devices(gpus),
         silence=running.silence,
