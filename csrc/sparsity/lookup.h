@@ -29,7 +29,8 @@ struct LookupPlan {
   int64_t slices() const { return (units + width - 1) / width; }
   // Groups whose indices share a word.
   int64_t together() const { return 4 / gates; }
-  // Room for the groups of a slice: with one window of W columns, no row gives more than W. Whole words of indices.
+  // Room for the groups of a slice, each of which begins beyond the column where the last one did. Whole words of
+  // indices.
   int64_t groups() const {
     const int64_t step = width < 4 ? 4 : width;
     return (columns + step - 1) / step * step;
@@ -48,7 +49,7 @@ struct LookupMatrix {
   LookupPlan plan;
   T* values;          // (all groups, gates, width)
   uint32_t* indices;  // (all groups / together, width): bytes (group, gate), the column within the group's window
-  int32_t* bases;     // (all groups): the window's first column over the width
+  int32_t* bases;     // (all groups): the window's first column
   int32_t* counts;    // (slices): the groups in use, a multiple of together
   int64_t* starts;    // (slices): where a slice's groups begin, likewise
   bool ready;         // packed before this call

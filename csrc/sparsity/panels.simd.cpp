@@ -5,7 +5,8 @@ namespace lsh {
 namespace LSH_LEVEL {
 
 constexpr int64_t kAhead = 4096;  // bytes asked for before they are needed, when they come from far away
-constexpr int64_t kStretch = 8;   // steps of a group whose numbers are asked for at once: more lines would wait
+constexpr int64_t kStretch =
+    8;  // steps of a group whose numbers are asked for at once: a processor has few lines under way
 constexpr int kUnusedSlot = int(kChunkRows);  // the row of sums that nobody reads
 
 // Rows 0 … rows - 1 in the order of descending counts, ties in ascending order. Returns nothing of rows without any.

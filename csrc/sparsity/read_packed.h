@@ -80,13 +80,14 @@ PanelMatrix<T> read_panels(const SparseMatrix<T>& from, const PanelPlan& plan) {
       const int64_t left = plan.columns - panel * plan.panel_columns;
       const int32_t end = int32_t(8 * std::min(left, plan.panel_columns));
       const uint16_t* offsets = matrix.offsets + matrix.bases[c] / plan.bundle_rows;
+      const int64_t from_entry = plan.bundles * int64_t(starts[panel * plan.groups()]);
       const int64_t stop = plan.bundles * int64_t(starts[(panel + 1) * plan.groups()]);
       int16_t furthest = INT16_MIN, bits = 0;  // signed, as every processor has the greater of signed words by vectors
-      for (int64_t e = plan.bundles * int64_t(starts[panel * plan.groups()]); e < stop; ++e) {
+      for (int64_t e = from_entry; e < stop; ++e) {
         furthest = std::max(furthest, int16_t(offsets[e] ^ 0x8000));
         bits = int16_t(bits | offsets[e]);
       }
-      good &= furthest + 0x8000 < end && bits % 8 == 0;
+      good &= from_entry == stop || (furthest + 0x8000 < end && bits % 8 == 0);
     }
   }
   check_packed(good, from.name);

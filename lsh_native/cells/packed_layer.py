@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.recurrent import LayerWeights
-from lsh_native.sparsity.packed import FEW, lanes_of, packed_weight
+from lsh_native.sparsity.packed import FEW, at_once, lanes_of, packed_weight
 
 __all__ = ["packed_kind", "packed_layer"]
 
 
 def packed_kind(steps: int, batch: int) -> Hashable:
     """What the bytes depend on of a pass over T steps of B sequences."""
-    return lanes_of(_at_once(steps * batch)), lanes_of(batch)
+    return lanes_of(at_once(steps * batch)), lanes_of(batch)
 
 
 def packed_layer(cell: Cell, weights: LayerWeights, steps: int, batch: int) -> LayerWeights:
@@ -30,7 +30,7 @@ def packed_layer(cell: Cell, weights: LayerWeights, steps: int, batch: int) -> L
         The layer for all passes of the same `packed_kind`; later changes of the weights leave its
         bytes alone.
     """
-    gates, inputs = len(cell.gates), _at_once(steps * batch)
+    gates, inputs = len(cell.gates), at_once(steps * batch)
     rows_alone = batch <= FEW < inputs  # as the input's product then has other lanes than a step's
     return replace(
         weights,
@@ -49,8 +49,3 @@ def packed_layer(cell: Cell, weights: LayerWeights, steps: int, batch: int) -> L
             )
         ),
     )
-
-
-def _at_once(items: int) -> int:
-    """Vectors that the input's product multiplies at a time, of so many in all."""
-    return items if items <= FEW else (items + 15) // 16 * 16

@@ -109,8 +109,9 @@ class RunningSettings:
     Args:
         executor: `local` for processes on this machine, `inline` for this process, `ray` for a Ray
             cluster, `slurm` for jobs of a Slurm cluster.
-        workers: trials at once; by default one a GPU, or one a core, eight at most: a trial on one
-            thread goes on where another program takes a core, one on all of them waits for it.
+        workers: trials at once; by default one a GPU, or as many as there are cores for their
+            threads, eight at most: a trial on one thread goes on where another program takes a
+            core, one on all of them waits for it.
         threads: threads a worker; the cores divided among them by default.
         device: `cpu` or `cuda`.
         silence: seconds without a sign of life after which a worker is taken for hung.
@@ -269,9 +270,10 @@ def make_executor(
             time_limit=running.time_limit,
         )
     gpus = torch.cuda.device_count() if running.device == "cuda" else 0
+    cores, threads = torch.get_num_threads(), max(1, running.threads or 1)
     return Local(
         source,
-        workers=running.workers or gpus or min(torch.get_num_threads(), _MOST_WORKERS),
+        workers=running.workers or gpus or min(max(1, cores // threads), _MOST_WORKERS),
         threads=running.threads,
         devices=visible_devices(gpus),
         silence=running.silence,

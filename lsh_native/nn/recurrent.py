@@ -232,6 +232,7 @@ class SparseRecurrent(SparseModule):
             made_of,
             packed_kind(steps, batch),
             lambda: packed_layer(self.cell, self._layer_weights(names, False), steps, batch),
+            plain=lambda: self._layer_weights(names, False),
         )
 
     def _layer_weights(self, names: LayerNames, training: bool) -> LayerWeights:
@@ -281,7 +282,8 @@ class SparseRecurrent(SparseModule):
         """From (S, B, H) of each layer to (L, B, …) of each state, none a view of another."""
         by_layer = [final.unsafe_split(1) for final in finals]
         states = [
-            own[0] if len(own) == 1 else torch.cat(own) for own in zip(*by_layer, strict=True)
+            own[0].clone() if len(own) == 1 else torch.cat(own)
+            for own in zip(*by_layer, strict=True)
         ]
         return [
             state if state.shape[-1] == width else state.narrow(-1, 0, width).clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lsh_native.cells import LayerWeights, packed_kind, packed_layer
 from lsh_native.cells.recurrent import ops_of
+from lsh_native.nn.compact import CompactRecurrent
 from lsh_native.nn.dtypes import MisfitError, in_dtype, kernel_dtype, result_dtype
 from lsh_native.nn.operands import State
 from lsh_native.nn.options import check_sizes
@@ -23,14 +25,16 @@ class Streaming:
 
     A call costs little more than its kernels, which counts where a piece is a single step: the
     state stays inside, and weights are packed once, when a piece of a new length first comes. They
-    are those of that moment: make another after a change of weights or masks.
+    are those of that moment: make another after a change of weights or masks. Kernels are the
+    sparse ones, whatever the masks.
 
     Args:
         stack: what runs; it must read forwards only.
         batch: B, how many sequences run side by side.
 
     Raises:
-        TypeError: the stack is none of this package's recurrent ones, or B no whole number.
+        TypeError: the stack is none of this package's recurrent ones, or one that `compact` made,
+            or B is no whole number.
         ValueError: it reads backwards too, or B is below 1.
 
     Example:
@@ -42,9 +46,10 @@ class Streaming:
     """
 
     def __init__(self, stack: SparseRecurrent, batch: int = 1) -> None:
-        if not isinstance(stack, SparseRecurrent):
+        if not isinstance(stack, SparseRecurrent) or isinstance(stack, CompactRecurrent):
             raise TypeError(
-                f"stack must be a recurrent one of this package, got {type(stack).__name__}"
+                "stack must be a recurrent one of this package, and not compact, "
+                f"got {type(stack).__name__}"
             )
         if stack.bidirectional:
             raise ValueError("stack must read forwards only, got one with bidirectional=True")
@@ -55,7 +60,7 @@ class Streaming:
         self._forward = ops_of(stack.cell)["forward"]
         self._packed: dict[Hashable, list[LayerWeights]] = {}
         self._states: list[Tensor] = []
-        self._operands: dict[int, list[tuple[Any, ...]]] = {}  # of each layer, by number of steps
+        self._steps, self._operands = 0, list[tuple[Any, ...]]()  # of each layer, for so many steps
         self.reset()
 
     def __call__(self, input: Tensor) -> Tensor:
@@ -78,10 +83,11 @@ class Streaming:
             )
         states = []
         with torch.no_grad():
-            operands = self._operands.get(x.shape[0]) or self._prepare(x.shape[0])
+            if x.shape[0] != self._steps:
+                self._prepare(x.shape[0])
             x = in_dtype(x, self._dtype)
             with torch._C._AutoDispatchBelowAutograd():  # spares Python's part of the gradient
-                for state, of_layer in zip(self._states, operands, strict=True):
+                for state, of_layer in zip(self._states, self._operands, strict=True):
                     x, state, _, _ = self._forward(x.contiguous(), state, *of_layer)
                     states.append(state)
             self._states = states
@@ -94,7 +100,8 @@ class Streaming:
     def state(self) -> State:
         """Where the input has led so far, laid out as the stack's final state; a copy.
 
-        Set it to go on from another one, as the stack's `hx`.
+        Set it to go on from another one, as the stack's `hx`. In 16 bits it is rounded, which the
+        one inside is not.
         """
         dtype = result_dtype(self._like)
         finals = [state.clone() for state in self._states]
@@ -117,17 +124,18 @@ class Streaming:
         """Begins anew, with a state of zeros."""
         self.state = None
 
-    def _prepare(self, steps: int) -> list[tuple[Any, ...]]:
-        """What the operator takes of each layer, beside input and state, for so many steps."""
-        stack, kind = self.stack, packed_kind(steps, self.batch)
+    def _prepare(self, steps: int) -> None:
+        """Makes ready what the operator takes of each layer, beside input and state."""
+        stack, size = self.stack, (steps, self.batch)
+        kind = packed_kind(*size)
         if kind not in self._packed:
             self._packed[kind] = [
-                packed_layer(stack.cell, stack._layer_weights(names, False), steps, self.batch)
+                packed_layer(stack.cell, _copied(stack._layer_weights(names, False)), *size)
                 for [names] in stack._layers
             ]
         hold = stack._hold(steps, self._states[0], training=False)
         hold = None if hold is None else hold.contiguous()
-        self._operands[steps] = [
+        self._operands = [
             (
                 *(layer.weight_ih, list(layer.weight_hh)),
                 *(layer.pattern_ih, list(layer.pattern_hh)),
@@ -136,4 +144,21 @@ class Streaming:
             )
             for layer in self._packed[kind]
         ]
-        return self._operands[steps]
+        self._steps = steps
+
+
+def _copied(layer: LayerWeights) -> LayerWeights:
+    """A layer that nothing else writes to."""
+
+    def copy(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.detach().clone()
+
+    return replace(
+        layer,
+        weight_ih=layer.weight_ih.detach().clone(),
+        weight_hh=tuple(weight.detach().clone() for weight in layer.weight_hh),
+        pattern_ih=layer.pattern_ih.clone(),
+        pattern_hh=tuple(pattern.clone() for pattern in layer.pattern_hh),
+        bias_ih=copy(layer.bias_ih),
+        bias_hh=copy(layer.bias_hh),
+    )

@@ -11,7 +11,14 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.sparsity.batching import call_for_each, fold_into_rows
 from lsh_native.sparsity.forward_mode import refuse_forward_mode
-from lsh_native.sparsity.packed import FEW, keeps_packed, kept_form, lanes_of, packed_weight
+from lsh_native.sparsity.packed import (
+    FEW,
+    at_once,
+    keeps_packed,
+    kept_form,
+    lanes_of,
+    packed_weight,
+)
 from lsh_native.sparsity.transforms import transformable
 
 __all__ = ["sparse_linear"]
@@ -45,14 +52,14 @@ def sparse_linear(
     """
     refuse_forward_mode(input, weight, bias)
     weight = weight.contiguous()
-    if keeps_packed():
-        N = len(input)
-        few = N <= FEW
-        gates, items = 4 if few and rows % 4 == 0 else 1, N if few else (N + 15) // 16 * 16
+    plain, items = weight, at_once(len(input))
+    if keeps_packed() and items > 0 and weight.device.type == "cpu":
+        gates = 4 if items <= FEW and rows % 4 == 0 else 1
         weight = kept_form(
             (weight, pattern),
             (gates, lanes_of(items)),
             partial(packed_weight, weight, pattern, gates=gates, items=items),
+            plain=lambda: plain,
         )
     result: Tensor = _forward(
         input.contiguous(),

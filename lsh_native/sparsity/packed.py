@@ -12,7 +12,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lsh_native import native as native  # registers the operators
 
-__all__ = ["FEW", "PackedWeights", "keeps_packed", "kept_form", "lanes_of", "packed_weight"]
+__all__ = [
+    "FEW",
+    "PackedWeights",
+    "at_once",
+    "keeps_packed",
+    "kept_form",
+    "lanes_of",
+    "packed_weight",
+]
 
 _Form = TypeVar("_Form")
 
@@ -90,17 +98,28 @@ def packed_weight(weight: Tensor, pattern: Tensor, *, gates: int, items: int) ->
     return packed
 
 
-def kept_form(made_of: Sequence[Tensor], kind: Hashable, make: Callable[[], _Form]) -> _Form:
+def at_once(items: int) -> int:
+    """Vectors that a product of many takes at a time: whole registers of them."""
+    return items if items <= FEW else (items + 15) // 16 * 16
+
+
+def kept_form(
+    made_of: Sequence[Tensor],
+    kind: Hashable,
+    make: Callable[[], _Form],
+    plain: Callable[[], _Form] | None = None,
+) -> _Form:
     """What `make()` gives, kept inside `PackedWeights` until a tensor that it is made of changes.
 
     Args:
         made_of: the tensors, a weight first: what is kept lives no longer than that.
         kind: tells forms of one weight apart.
-        make: makes it. Made anew each time where torch does not count a tensor's versions.
+        make: makes it; what it gives must not hold the first tensor.
+        plain: called instead where torch does not count a tensor's versions; `make` by default.
     """
     kept = _kept.get()
     if kept is None or any(tensor.is_inference() for tensor in made_of):
-        return make()
+        return (plain or make)()
     state = [(tensor._version, tensor.data_ptr()) for tensor in made_of]
     forms: dict[Hashable, Any] = kept.setdefault(made_of[0], {})
     known, form, _ = forms.get(kind, (None, None, None))

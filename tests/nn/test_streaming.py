@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsh_native.nn import SparseGRU, SparseLinear, SparseLSTM, SparseRHN, SparseRNN, Streaming
+from lsh_native.nn import (
+    SparseGRU,
+    SparseLinear,
+    SparseLSTM,
+    SparseRHN,
+    SparseRNN,
+    Streaming,
+    compact,
+)
 from lsh_native.nn.dtypes import MisfitError
 from lsh_native.nn.recurrent import SparseRecurrent
 from lsh_native.sparsity.packed import PackedWeights
@@ -93,8 +101,9 @@ def test_weights_are_those_of_the_first_piece() -> None:
     streaming = Streaming(stack)
     before = streaming(x)
     with torch.no_grad():
-        for name in stack.maskable:
-            stack.get_parameter(name).mul_(2)
+        for parameter in stack.parameters():
+            parameter.mul_(2)
+    stack.set_masks({name: ~mask for name, mask in stack.masks().items()})
     streaming.reset()
     assert torch.equal(streaming(x), before)
     assert not torch.equal(Streaming(stack)(x), before)
@@ -121,8 +130,9 @@ def test_an_input_that_does_not_fit_leaves_the_state_alone() -> None:
 def test_what_cannot_stream() -> None:
     with pytest.raises(ValueError, match="forwards only, got one with bidirectional=True"):
         Streaming(SparseGRU(9, 21, bidirectional=True))
-    with pytest.raises(TypeError, match="stack must be a recurrent one of this package, got"):
-        Streaming(SparseLinear(9, 21))  # type: ignore[arg-type]
+    for stack in (SparseLinear(9, 21), compact(SparseGRU(9, 21, density=0.1))):
+        with pytest.raises(TypeError, match="a recurrent one of this package, and not compact"):
+            Streaming(stack)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         Streaming(STACKS["rnn"](), 0)
     with pytest.raises(TypeError, match="batch must be an int, got float"):

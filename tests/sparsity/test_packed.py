@@ -163,3 +163,20 @@ def test_arguments_are_checked() -> None:
         pack(weight, pattern, 36, 40, 4, 0)
     with pytest.raises(RuntimeError, match="float32 or float64"):
         pack(weight.int(), pattern, 36, 40, 4, 1)
+
+
+@pytest.mark.parametrize("items", [1, 5])
+@pytest.mark.parametrize("name", ["gru", "rhn", "rnn"])
+@torch.no_grad()
+def test_matrices_beyond_the_second_level_cache(name: str, items: int) -> None:
+    """Those of more than a mebibyte have windows of four registers where there are such."""
+    layer = {
+        "gru": lambda: SparseGRU(450, 450, density=0.4),
+        "rhn": lambda: SparseRHN(450, 450, depth=2, density=0.6),
+        "rnn": lambda: SparseRNN(450, 450, density=0.95),
+    }[name]()
+    x = torch.randn(2, items, 450)
+    output = layer(x)[0]
+    torch.testing.assert_close(output, layer.to_dense()(x)[0], rtol=2e-5, atol=2e-5)
+    with PackedWeights():
+        assert torch.equal(layer(x)[0], output)
