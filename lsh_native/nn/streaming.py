@@ -16,6 +16,7 @@ from lsh_native.nn.dtypes import MisfitError, in_dtype, kernel_dtype, result_dty
 from lsh_native.nn.operands import State
 from lsh_native.nn.options import check_sizes
 from lsh_native.nn.recurrent import SparseRecurrent
+from lsh_native.sparsity.live import read_live
 
 __all__ = ["Streaming"]
 
@@ -24,9 +25,9 @@ class Streaming:
     """Runs a stack over an input that comes piece by piece, as evaluation does.
 
     A call costs little more than its kernels, which counts where a piece is a single step: the
-    state stays inside, and weights are packed once, when a piece of a new length first comes. They
-    are those of that moment: make another after a change of weights or masks. Kernels are the
-    sparse ones, whatever the masks.
+    state stays inside, and weights are packed once, when a piece of a new length first comes.
+    Weights and masks are those of the moment it is made. Kernels are the sparse ones, whatever the
+    masks.
 
     Args:
         stack: what runs; it must read forwards only.
@@ -58,6 +59,7 @@ class Streaming:
         self._like = stack._like().detach()
         self._dtype = kernel_dtype(self._like.dtype)
         self._forward = ops_of(stack.cell)["forward"]
+        self._layers = [_copied(stack._layer_weights(names, False)) for [names] in stack._layers]
         self._packed: dict[Hashable, list[LayerWeights]] = {}
         self._states: list[Tensor] = []
         self._steps, self._operands = 0, list[tuple[Any, ...]]()  # of each layer, for so many steps
@@ -104,9 +106,8 @@ class Streaming:
         one inside is not.
         """
         dtype = result_dtype(self._like)
-        finals = [state.clone() for state in self._states]
         state: State = self.stack._grouped(
-            [in_dtype(state, dtype) for state in self.stack._by_state(finals)]
+            [in_dtype(state, dtype) for state in self.stack._by_state(self._states)]
         )
         return state
 
@@ -129,10 +130,7 @@ class Streaming:
         stack, size = self.stack, (steps, self.batch)
         kind = packed_kind(*size)
         if kind not in self._packed:
-            self._packed[kind] = [
-                packed_layer(stack.cell, _copied(stack._layer_weights(names, False)), *size)
-                for [names] in stack._layers
-            ]
+            self._packed[kind] = [packed_layer(stack.cell, layer, *size) for layer in self._layers]
         hold = stack._hold(steps, self._states[0], training=False)
         hold = None if hold is None else hold.contiguous()
         self._operands = [
@@ -148,15 +146,19 @@ class Streaming:
 
 
 def _copied(layer: LayerWeights) -> LayerWeights:
-    """A layer that nothing else writes to."""
+    """A layer that nothing else writes to, on the CPU with its connections alone."""
+
+    def read(weight: Tensor, pattern: Tensor) -> Tensor:
+        weight = weight.detach().contiguous()
+        return read_live(weight, pattern) if weight.device.type == "cpu" else weight.clone()
 
     def copy(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.detach().clone()
 
     return replace(
         layer,
-        weight_ih=layer.weight_ih.detach().clone(),
-        weight_hh=tuple(weight.detach().clone() for weight in layer.weight_hh),
+        weight_ih=read(layer.weight_ih, layer.pattern_ih),
+        weight_hh=tuple(map(read, layer.weight_hh, layer.pattern_hh)),
         pattern_ih=layer.pattern_ih.clone(),
         pattern_hh=tuple(pattern.clone() for pattern in layer.pattern_hh),
         bias_ih=copy(layer.bias_ih),
