@@ -66,6 +66,15 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """One thread unless the test sets more; as it was afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
     """The tolerances of a dtype: `torch.testing.assert_close(x, y, **tolerance(x.dtype))`."""
 

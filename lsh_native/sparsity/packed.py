@@ -35,7 +35,7 @@ _kept: ContextVar[_Forms | None] = ContextVar("kept_packed", default=None)
 
 
 class PackedWeights:
-    """Within it, calls without gradients pack each weight for the CPU's kernels only once.
+    """Within it, modules called without gradients pack each weight for the CPU only once.
 
     What a kernel makes of a weight before it multiplies takes as long as a few steps of a sequence,
     and is made anew with every call, as weights change with every step of training. Where they do

@@ -1,6 +1,6 @@
 """No content of a pattern tensor can do harm, whichever operator reads it and by whatever path."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -14,14 +14,6 @@ from lsh_native.sparsity.linear import sparse_linear
 from lsh_native.sparsity.pattern import PatternParts, pack_pattern, pattern_parts
 
 HEADER = 8
-
-
-@pytest.fixture(autouse=True)
-def set_threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def draw_mask(rows: int, columns: int, density: float, seed: int = 0) -> Tensor:

@@ -1,6 +1,6 @@
 """Patterns: what packing writes, and what it refuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,14 +20,6 @@ from lsh_native.sparsity.pattern import (
 
 HEADER = 8
 SHAPES = [(1, 1), (1, 9), (9, 1), (4, 4), (12, 5), (3, 70), (64, 17), (0, 5), (5, 0), (0, 0)]
-
-
-@pytest.fixture(autouse=True)
-def set_threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def draw_mask(rows: int, columns: int, density: float, seed: int = 0) -> Tensor:

@@ -27,14 +27,6 @@ dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=st
 forms = pytest.mark.parametrize("packed", [False, True], ids=["dense-form", "packed-form"])
 
 
-@pytest.fixture(autouse=True)
-def set_threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Operands:
     """x (N, C), a weight (R, C) with a mask, b (R), and a gradient of the result (N, R)."""
