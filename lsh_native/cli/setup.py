@@ -221,7 +221,8 @@ def check_running(running: RunningSettings) -> None:
     """Refuse, before anything is written, where trials cannot run as they are to.
 
     Raises:
-        ValueError: what the executor needs is not installed, or two settings contradict each other.
+        ValueError: what the executor needs is not installed, a number is too small, or two settings
+            contradict each other.
     """
     if running.executor in ("ray", "slurm"):
         require(running.executor)
@@ -229,6 +230,10 @@ def check_running(running: RunningSettings) -> None:
         raise ValueError(
             f"running.address must be that of a Ray cluster, got one for {running.executor}"
         )
+    for name in ("workers", "threads"):
+        count = getattr(running, name)
+        if count is not None and count < 1:
+            raise ValueError(f"running.{name} must be at least 1, got {count}")
     Timeouts(silence=running.silence, time_limit=running.time_limit)
 
 
@@ -270,7 +275,7 @@ def make_executor(
             time_limit=running.time_limit,
         )
     gpus = torch.cuda.device_count() if running.device == "cuda" else 0
-    cores, threads = torch.get_num_threads(), max(1, running.threads or 1)
+    cores, threads = torch.get_num_threads(), running.threads or 1
     return Local(
         source,
         workers=running.workers or gpus or min(max(1, cores // threads), _MOST_WORKERS),

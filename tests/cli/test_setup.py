@@ -98,6 +98,13 @@ def test_an_address_is_of_a_ray_cluster():
         check_running(RunningSettings(silence=0))
 
 
+@pytest.mark.parametrize("name", ["workers", "threads"])
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_no_worker_and_no_thread_is_not_taken_for_the_default(name, executor):
+    with pytest.raises(ValueError, match=f"running.{name} must be at least 1, got 0"):
+        check_running(RunningSettings(executor=executor, **{name: 0}))
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_that_is_missing_is_named(extra, monkeypatch):
     monkeypatch.setattr("lsh_native.search.extras.find_spec", lambda package: None)
