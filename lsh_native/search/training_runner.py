@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training import (
     DivergedError,
+    EpochResult,
     Recipe,
     Snapshot,
     Trainer,
@@ -92,7 +93,7 @@ class TrainingRunner:
         corpus: what to train and evaluate on.
         recipe: how every trial is trained, the dense reference among them.
         density: share of all weight matrices that a candidate keeps in the end.
-        folder: where checkpoints go, a folder a trial.
+        folder: where checkpoints go, a file a trial.
         spectrum_settings: which spectrum is taken.
         device: where models are trained.
         on_step: called after every training step with the trial, the epoch in flight, the steps
@@ -150,15 +151,17 @@ class TrainingRunner:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         trainer = self.trainer(trial)
-        if trainer.epoch > trial.epochs:
-            record(_epoch_record(trainer))
+        for result in trainer.history[trial.epochs :]:
+            record(_epoch_record(result, trainer.notes.get(str(result.epoch), {})))
         while trainer.epoch < until:
             try:
-                trainer.train_epoch(self._step_callback(trial, trainer.epoch + 1))
+                result = trainer.train_epoch(self._step_callback(trial, trainer.epoch + 1))
+                told = {n: note for n, note in trainer.notes.items() if int(n) > trial.epochs}
+                trainer.notes = {**told, str(result.epoch): _measured(trainer)}
                 trainer.save(self.checkpoint(trial.number))
             except DivergedError as error:
                 raise Diverged(str(error)) from error
-            record(_epoch_record(trainer))
+            record(_epoch_record(result, trainer.notes[str(result.epoch)]))
 
     def _step_callback(self, trial: Trial, epoch: int) -> Callable[[int, int, float], None] | None:
         on_step = self.on_step
@@ -297,23 +300,29 @@ def _controls(candidate: Candidate, steps_per_epoch: int) -> dict[str, Any]:
     return ({"every": steps_per_epoch, "begin": 1} if needs_interval else {}) | controls
 
 
-def _epoch_record(trainer: Trainer) -> EpochRecord:
-    result = trainer.history[-1]
-    details: dict[str, Any] = {
-        "train_seconds": result.train_seconds,
-        "learning_rate": result.learning_rate,
-        "averaging": result.averaging,
-    }
+def _measured(trainer: Trainer) -> dict[str, Any]:
+    """What can only be measured while the model is as the newest epoch left it."""
+    measured: dict[str, Any] = {}
     if isinstance(trainer.model, LanguageModel):
         masks = trainer.model.masks()
-        details |= {
+        measured |= {
             "non_zeros": sum(int(mask.sum()) for mask in masks.values()),
             "densities": {name: float(mask.float().mean()) for name, mask in masks.items()},
             "token_milliseconds": token_milliseconds(trainer.model),
         }
     if trainer.topology is not None:
         change = trainer.topology.change()
-        details |= {"survival": change.survival(), "explored": change.explored_share()}
+        measured |= {"survival": change.survival(), "explored": change.explored_share()}
+    return measured
+
+
+def _epoch_record(result: EpochResult, measured: Mapping[str, Any]) -> EpochRecord:
+    details = {
+        "train_seconds": result.train_seconds,
+        "learning_rate": result.learning_rate,
+        "averaging": result.averaging,
+        **measured,
+    }
     return EpochRecord(
         epoch=result.epoch,
         train_loss=result.train_loss,

@@ -287,11 +287,12 @@ class Runner(Protocol):
     """Trains trials and takes their spectra; the study decides which and how far.
 
     A runner owns the checkpoints, the study owns the store, and a kill may fall between the two.
-    So the order is: checkpoint on disk first, holding the `EpochRecord` of its own epoch, then
-    `record`. On its next call the runner finds either
+    So the order is: checkpoint on disk first, holding the `EpochRecord` of its own epoch and of all
+    since `trial.epochs`, then `record`. Nobody waits until a record is stored, so a runner may go
+    on for epochs that no coordinator hears of any more. On its next call it finds either
 
-    - a checkpoint that is one epoch ahead of `trial.epochs`: it records that epoch again from the
-      checkpoint and trains on, or
+    - a checkpoint that is ahead of `trial.epochs`, by an epoch or more: it records those epochs
+      again from the checkpoint, first to last, and trains on, or
     - a checkpoint at or before `trial.epochs`: it trains on from there; epochs recorded before are
       ignored when they come again, and training is reproducible bit for bit.
 

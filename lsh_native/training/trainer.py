@@ -79,6 +79,7 @@ class Trainer:
         steps_per_epoch: Steps in an epoch.
         history: The results of all epochs trained.
         best: The model of lowest validation loss so far, averaged weights included.
+        notes: What the owner wants kept in the checkpoint beside it, as JSON values.
 
     Raises:
         ValueError: The training text is shorter than one window, or the recipe asks of the model
@@ -116,6 +117,7 @@ class Trainer:
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.train))
         self.history: list[EpochResult] = []
         self.best: Snapshot | None = None
+        self.notes: dict[str, Any] = {}
         self._device = device
         self._task: Task = (
             NextToken(model, data, recipe)
@@ -226,6 +228,7 @@ class Trainer:
                     k: value for k, value in topology.items() if not isinstance(value, Tensor)
                 },
                 "best": self.best.measures() if self.best else None,
+                "notes": self.notes,
             },
         )
 
@@ -263,6 +266,7 @@ class Trainer:
         self.best = None
         if metadata["best"]:
             self.best = Snapshot(**metadata["best"], state=_part(tensors, "best", device))
+        self.notes = metadata.get("notes", {})  # none in checkpoints of earlier versions
         self._intact = True
 
     def _windows(self) -> Iterable[Window]:

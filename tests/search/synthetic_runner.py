@@ -53,8 +53,8 @@ class SyntheticRunner:
 
     def run(self, trial: Trial, until: int, record: Callable[[EpochRecord], None]) -> None:
         checkpoint = self._load(trial)
-        if checkpoint["epoch"] > trial.epochs:
-            record(EpochRecord(**checkpoint["record"]))
+        for epoch in range(trial.epochs + 1, checkpoint["epoch"] + 1):
+            record(EpochRecord(**json.loads(self._path(trial, epoch).read_text())["record"]))
         while checkpoint["epoch"] < until:
             epoch = checkpoint["epoch"] + 1
             self.training = (trial.number, epoch)
@@ -103,12 +103,13 @@ class SyntheticRunner:
         return self.folder / f"{trial.number}.{epoch}.json"
 
     def _load(self, trial: Trial) -> dict:
-        """The newest checkpoint; it is one epoch ahead of the store at most."""
-        for epoch in (trial.epochs + 1, trial.epochs):
-            if self._path(trial, epoch).exists():
-                return json.loads(self._path(trial, epoch).read_text())
-        assert trial.epochs == 0
-        return {"epoch": 0, "state": trial.seed}
+        """The newest checkpoint; none is there that the store is ahead of."""
+        epoch = trial.epochs
+        while self._path(trial, epoch + 1).exists():
+            epoch += 1
+        if not epoch:
+            return {"epoch": 0, "state": trial.seed}
+        return json.loads(self._path(trial, epoch).read_text())
 
     def _save(self, trial: Trial, checkpoint: dict) -> None:
         partial = self.folder / f"part-{trial.number}"

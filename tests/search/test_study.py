@@ -268,6 +268,31 @@ def test_the_reference_diverges(store, tmp_path):
     assert {number for number, _ in runner.trained} == {0}
 
 
+def test_epochs_that_nobody_heard_of_come_from_the_checkpoint(store, tmp_path):
+    class Unheard(Inline):
+        """Trains a rung of a trial after its coordinator was lost."""
+
+        def work(self, send):
+            if self._job.trial.number != 1:
+                return super().work(send)
+            super().work(lambda message: None)
+            raise KeyboardInterrupt
+
+    rounds = Elimination(total=6, first=4)
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    with Store(undisturbed / "study.db") as other:
+        make_study(other, SyntheticRunner(undisturbed), rounds=rounds).run()
+        expected = everything(other)
+    runner = SyntheticRunner(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make_study(store, None, executor=Unheard(runner), rounds=rounds).run()
+    assert store.trial(1).epochs == 0
+    make_study(store, runner, rounds=rounds).run()
+    assert everything(store) == expected
+    assert max(Counter(runner.trained).values()) == 1
+
+
 # Sizes.
 
 

@@ -226,6 +226,15 @@ def test_checkpoint_between_epochs(tmp_path, kind):
     assert_same(part, whole)
 
 
+def test_a_checkpoint_keeps_the_notes_of_its_owner(tmp_path):
+    path = tmp_path / "trial.safetensors"
+    trainer, other = make_trainer(None), make_trainer(None)
+    trainer.notes = {"1": {"survival": 0.5}}
+    trainer.save(path)
+    other.load(path)
+    assert other.notes == {"1": {"survival": 0.5}}
+
+
 def test_stopped_from_outside_and_continued():
     def stop(step, steps, loss):
         if step == 7:
