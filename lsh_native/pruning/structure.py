@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lsh_native.pruning.criterion import Counts, Drop, Grow
 from lsh_native.sparsity.connections import Connections, Masks, State
+from lsh_native.sparsity.gates import gate_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,54 +139,72 @@ class Gates(Structure):
     """Each gate of a recurrent matrix is a matrix of its own: gates no longer compete.
 
     Args:
-        gates: Gates that stand above each other in a matrix.
+        gates: Gates that stand above each other in a matrix; None for as many as each matrix has
+            by `gate_counts`.
         include: Globs over names; other matrices stay whole.
 
     Raises:
         ValueError: There are fewer than two gates.
     """
 
-    gates: int = 4
+    gates: int | None = None
     include: Sequence[str] = ("*weight_ih*", "*weight_hh*")
 
     def __post_init__(self) -> None:
-        if self.gates < 2:
+        if self.gates is not None and self.gates < 2:
             raise ValueError(f"gates must be at least 2, got {self.gates}")
 
     def reduce(self, connections: Connections) -> Connections:
         """See `Structure.reduce`."""
-        for name, size in connections.sizes.items():
-            if self._splits(name) and size[0] % self.gates:
-                raise ValueError(
-                    f"the rows of {name} must be a multiple of its {self.gates} gates, "
-                    f"got {size[0]}"
-                )
+        counts = self._counts(connections.sizes)
         return replace(
             connections,
-            weights=self._split(connections.weights),
-            masks=self._split(connections.masks),
-            gradients=self._split(connections.gradients),
-            explored=self._split(connections.explored),
+            weights=_split(connections.weights, counts),
+            masks=_split(connections.masks, counts),
+            gradients=_split(connections.gradients, counts),
+            explored=_split(connections.explored, counts),
         )
 
     def expand(self, masks: Masks, connections: Connections) -> Masks:
         """See `Structure.expand`."""
+        counts = self._counts(connections.sizes)
         return {
-            name: torch.cat([masks[f"{name}[{gate}]"] for gate in range(self.gates)])
-            if self._splits(name)
+            name: torch.cat([masks[f"{name}[{gate}]"] for gate in range(counts[name])])
+            if name in counts
             else masks[name]
             for name in connections.masks
         }
 
-    def _splits(self, name: str) -> bool:
-        return any(fnmatchcase(name, glob) for glob in self.include)
+    def _counts(self, sizes: Mapping[str, torch.Size]) -> dict[str, int]:
+        """Gates of each matrix that is split."""
+        told = gate_counts(sizes)
+        counts = {}
+        for name, size in sizes.items():
+            if not any(fnmatchcase(name, glob) for glob in self.include):
+                continue
+            gates = self.gates or told.get(name)
+            if gates is None:
+                raise ValueError(
+                    f"gates must be given where shapes do not tell how many {name} has, got None"
+                )
+            if gates < 2:
+                raise ValueError(f"{name} must have at least 2 gates to be split, got {gates}")
+            if told.get(name, gates) != gates:
+                raise ValueError(f"gates must be {told[name]}, those of {name}, got {gates}")
+            if size[0] % gates:
+                raise ValueError(
+                    f"the rows of {name} must be a multiple of its {gates} gates, got {size[0]}"
+                )
+            counts[name] = gates
+        return counts
 
-    def _split(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
-        for name, tensor in tensors.items():
-            if self._splits(name):
-                chunks = tensor.chunk(self.gates)
-                parts |= {f"{name}[{gate}]": chunk for gate, chunk in enumerate(chunks)}
-            else:
-                parts[name] = tensor
-        return parts
+
+def _split(tensors: Mapping[str, Tensor], counts: Mapping[str, int]) -> dict[str, Tensor]:
+    parts: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name in counts:
+            chunks = tensor.chunk(counts[name])
+            parts |= {f"{name}[{gate}]": chunk for gate, chunk in enumerate(chunks)}
+        else:
+            parts[name] = tensor
+    return parts

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lsh_native.sparsity.connections import Masks
+from lsh_native.sparsity.gates import gate_counts
 from lsh_native.sparsity.mask import count_true
 
 
@@ -55,17 +56,17 @@ class Change:
         size = sum(mask.numel() for mask in self.explored.values())
         return sum(map(count_true, self.explored.values())) / max(size, 1)
 
-    def gate_densities(self, gates: int = 4) -> dict[str, list[float]]:
+    def gate_densities(self) -> dict[str, list[float]]:
         """Density of each gate of the matrices whose rows are stacked gates, by name.
 
-        Args:
-            gates: Gates that stand above each other; a matrix `weight_ih…` or `weight_hh…` whose
-                rows they do not divide is left out.
+        See `gate_counts` for which they are.
         """
+        counts = gate_counts({name: mask.shape for name, mask in self.after.items()})
         return {
-            name: [count_true(part) / max(part.numel(), 1) for part in mask.chunk(gates)]
-            for name, mask in self.after.items()
-            if ("weight_ih" in name or "weight_hh" in name) and mask.shape[0] % gates == 0
+            name: [
+                count_true(part) / max(part.numel(), 1) for part in self.after[name].chunk(gates)
+            ]
+            for name, gates in counts.items()
         }
 
     def empty_rows(self) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """Shapes of masks, and what is said where a matrix or a density does not fit one."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from lsh_native.nn import SparseRHN
 from lsh_native.pruning import (
     Balanced,
     Blocks,
@@ -80,6 +82,37 @@ def test_a_structure_is_named_where_it_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             Topology(nn.Linear(5, 6), PruningMethod(structure=structure), density=0.5, seed=0)
+
+
+GATED = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, partial(SparseRHN, depth=2): 2}
+
+
+@pytest.mark.parametrize(("layer", "gates"), GATED.items(), ids=["LSTM", "GRU", "RNN", "RHN"])
+def test_every_gate_of_a_layer_keeps_its_share(layer, gates):
+    model = nn.ModuleDict({"layer": layer(4, 6), "decoder": nn.Linear(6, 5)})
+    make = partial(Topology, model, density=0.5, seed=0)
+    if gates == 1:
+        with pytest.raises(ValueError, match=r"weight_ih_l0 must have at least 2 gates .*, got 1"):
+            make(method("static", structure="gates"))
+    else:
+        masks = make(method("static", structure="gates")).masks()
+        recurrent = [mask for name, mask in masks.items() if "layer" in name]
+        assert len(recurrent) >= 2
+        for mask in recurrent:
+            assert len({int(part.sum()) for part in mask.chunk(gates)}) == 1
+    with pytest.raises(ValueError, match=f"gates must be {gates}, those of .*, got 5"):
+        make(PruningMethod(structure=Gates(gates=5)))
+
+
+def test_gates_are_given_where_shapes_do_not_tell():
+    include = ["weight_ih*"]
+    with pytest.raises(ValueError, match=r"gates must be given .* how many weight_ih_l0 has, got N"):
+        Topology(
+            nn.LSTM(4, 6), PruningMethod(structure=Gates()), density=0.5, seed=0, include=include
+        )
+    given = PruningMethod(structure=Gates(gates=4))
+    topology = Topology(nn.LSTM(4, 6), given, density=0.5, seed=0, include=include)
+    assert [int(part.sum()) for part in topology.masks()["weight_ih_l0"].chunk(4)] == [12] * 4
 
 
 def test_the_density_that_a_structure_reaches_is_named():

@@ -23,9 +23,7 @@ def test_measures_by_hand():
     assert change.jaccard() == 3 / 5
     assert change.survival() == 2 / 4
     assert change.explored_share() == 7 / 8
-    assert change.gate_densities() == {"lstm.weight_hh_l0": [0.5, 0, 0.5, 1]}
-    assert change.gate_densities(2) == {"lstm.weight_hh_l0": [0.25, 0.75]}
-    assert change.gate_densities(3) == {}
+    assert change.gate_densities() == {"lstm.weight_hh_l0": [0.25, 0.75]}
     assert change.empty_rows() == {"lstm.weight_hh_l0": 1}
     assert change.empty_columns() == {"lstm.weight_hh_l0": 0}
 
