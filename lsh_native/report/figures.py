@@ -22,8 +22,12 @@ from lsh_native.search.trial import REFERENCE, EpochRecord, SpectrumRecord
 _POINTS = 160
 # Labels that fit at the end of curves, beside the dense reference's.
 _LABELS = 4
-# What the letters of an LSTM's gates stand for.
-_GATES: Mapping[str, str] = {"i": "input", "f": "forget", "g": "cell", "o": "output"}
+# What the letters of gates stand for: an LSTM's, a GRU's, a recurrent highway network's.
+_GATES: Mapping[str, str] = {
+    **{"i": "input", "f": "forget", "g": "cell", "o": "output"},
+    **{"r": "reset", "z": "update", "n": "new"},
+    **{"h": "candidate", "t": "transform", "c": "carry"},
+}
 # Width of one of three drawings in a row.
 _SMALL = 250
 

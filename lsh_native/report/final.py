@@ -13,9 +13,6 @@ from lsh_native.search.result import Budget
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The weights whose rows lie gate after gate, by torch's names.
-_GATED = ("weight_ih_", "weight_hh_")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
@@ -49,19 +46,23 @@ class Block:
         return self.non_zeros / self.weights
 
 
-def count_blocks(masks: Mapping[str, Tensor], *, gates: Sequence[str]) -> tuple[Block, ...]:
-    """Count the connections of each matrix, and of each gate where a matrix has them.
+def count_blocks(
+    masks: Mapping[str, Tensor], *, gates: Mapping[str, Sequence[str]]
+) -> tuple[Block, ...]:
+    """Count the connections of each matrix, and of each gate where a matrix has several.
 
     Args:
         masks: Bool tensors by the name of their weight, (rows, columns); a shared weight once.
-        gates: Names of the gates in the order of the rows of recurrent weights.
+        gates: Names of the gates in the order of a weight's rows, by the name of the weight;
+            without the weights that have none.
 
     Raises:
-        ValueError: If the rows of a recurrent weight do not divide among the gates.
+        ValueError: If the rows of a weight do not divide among its gates.
     """
     blocks = []
     for name, mask in masks.items():
-        names = tuple(gates) if name.rpartition(".")[2].startswith(_GATED) else ("",)
+        names = gates.get(name, ())
+        names = names if len(names) > 1 else ("",)
         rows = len(mask)
         if rows % len(names):
             raise ValueError(f"{name} must have rows for {len(names)} gates, got {rows}")
@@ -83,7 +84,6 @@ class ModelFigures:
         test_perplexity: On the test text.
         blocks: Its connections.
         file_bytes: Size of its file as it was saved.
-        csr_bytes: Size with its masked matrices as compressed sparse rows, if that is another.
         training_tokens_per_second: Speed of training.
         inference_tokens_per_second: Speed of evaluation.
         epochs: Epochs it trained.
@@ -98,7 +98,6 @@ class ModelFigures:
     test_perplexity: float | None = None
     blocks: tuple[Block, ...]
     file_bytes: int | None = None
-    csr_bytes: int | None = None
     training_tokens_per_second: float | None = None
     inference_tokens_per_second: float | None = None
     epochs: int
@@ -108,7 +107,7 @@ class ModelFigures:
         if not self.blocks:
             raise ValueError("a model must have at least one matrix in blocks, got none")
         _check(self, ("valid_perplexity", "test_perplexity"), least=1)
-        _check(self, ("file_bytes", "csr_bytes", "epochs", "seconds"), least=0)
+        _check(self, ("file_bytes", "epochs", "seconds"), least=0)
         _check(self, ("training_tokens_per_second", "inference_tokens_per_second"), least=0)
 
     @property
@@ -228,17 +227,16 @@ def budget_to_dict(budget: Budget) -> dict[str, Any]:
 
 
 def _ratios(found: Mapping[str, Any], dense: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return found over dense; the sparse file is held against the dense network's only file."""
-    against = {
-        "non_zeros": "non_zeros",
-        "file_bytes": "file_bytes",
-        "csr_bytes": "file_bytes",
-        "training_tokens_per_second": "training_tokens_per_second",
-        "inference_tokens_per_second": "inference_tokens_per_second",
-    }
+    """Return found over dense."""
+    names = (
+        "non_zeros",
+        "file_bytes",
+        "training_tokens_per_second",
+        "inference_tokens_per_second",
+    )
     return {
-        name: found[name] / dense[other] if found[name] is not None and dense[other] else None
-        for name, other in against.items()
+        name: found[name] / dense[name] if found[name] is not None and dense[name] else None
+        for name in names
     }
 
 

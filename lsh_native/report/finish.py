@@ -82,7 +82,7 @@ def finish_study(store: Store, runner: TrainingRunner, folder: Path) -> Finished
             runner.corpus.vocabulary,
         )
         models.append((summary, path, store.epochs(summary.trial.number)))
-    dense, *found = measure_models(models, runner.corpus)
+    dense, *found = measure_models(models, runner.corpus, device=runner.device)
     table = FinalTable(
         dense=dense,
         found=found[0] if found else None,

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lsh_native.cells import LSTM
 from lsh_native.data import Corpus
+from lsh_native.nn import LanguageModel
+from lsh_native.nn.recurrent import SparseRecurrent
 from lsh_native.report.final import ModelFigures, count_blocks
 from lsh_native.search.result import TrialSummary
 from lsh_native.search.trial import EpochRecord
@@ -24,18 +25,24 @@ _REPEATS = 3
 
 
 def measure_models(
-    models: Sequence[tuple[TrialSummary, Path, Sequence[EpochRecord]]], corpus: Corpus
+    models: Sequence[tuple[TrialSummary, Path, Sequence[EpochRecord]]],
+    corpus: Corpus,
+    *,
+    device: str = "cpu",
 ) -> list[ModelFigures]:
     """Measures models one beside the other, so that a machine's mood touches all alike.
 
     Args:
         models: of each its trial, its file, and the epochs it trained.
         corpus: whose test text is read.
+        device: where it is read: the one they were trained on, for speeds to be of one machine.
 
     Returns:
         Figures of each model, in the same order.
     """
     loaded = [load_model(path) for _, path, _ in models]
+    for saved in loaded:
+        saved.model.to(device)
     speeds = _inference_speeds(loaded, corpus.test)
     return [
         _figures(summary, path, epochs, saved, speed, corpus)
@@ -60,7 +67,7 @@ def _figures(
         method="dense" if candidate is None else str(candidate),
         valid_perplexity=perplexity(saved.valid_loss),
         test_perplexity=perplexity(test),
-        blocks=count_blocks(saved.language_model.masks(), gates=LSTM.gates),
+        blocks=count_blocks(saved.language_model.masks(), gates=_gates(saved.language_model)),
         file_bytes=path.stat().st_size,
         training_tokens_per_second=statistics.median(
             epoch.tokens / epoch.details["train_seconds"] for epoch in epochs
@@ -69,6 +76,17 @@ def _figures(
         epochs=len(epochs),
         seconds=sum(epoch.seconds for epoch in epochs),
     )
+
+
+def _gates(model: LanguageModel) -> dict[str, tuple[str, ...]]:
+    """Names of the gates of each weight whose rows lie gate after gate."""
+    return {
+        f"{owner}.{weight}": layers.cell.gates
+        for owner, layers in model.named_modules()
+        if isinstance(layers, SparseRecurrent)
+        for weight in layers.masks()
+        if weight.startswith(("weight_ih_", "weight_hh_"))
+    }
 
 
 def _inference_speeds(models: Sequence[SavedModel], tokens: Tensor) -> list[float]:

@@ -106,7 +106,6 @@ _COMPARISON: tuple[tuple[str, str, _Show], ...] = (
     ("density", "density", show_share),
     ("non_zeros", "non-zeros", show_count),
     ("file_bytes", "size on disk, MB", show_megabytes),
-    ("csr_bytes", "size as sparse rows, MB", show_megabytes),
     ("training_tokens_per_second", "training, tokens/s", show_count),
     ("inference_tokens_per_second", "inference, tokens/s", show_count),
     ("epochs", "epochs trained", show_count),

@@ -28,7 +28,7 @@ def test_blocks_of_known_masks():
         "embedding.weight": torch.tensor([[True, False], [True, True]]),
         "recurrent.weight_hh_l0": recurrent,
     }
-    found = count_blocks(masks, gates=("i", "f", "g", "o"))
+    found = count_blocks(masks, gates={"recurrent.weight_hh_l0": ("i", "f", "g", "o")})
     assert [(b.matrix.split(".")[1], b.gate, b.weights, b.non_zeros) for b in found] == [
         ("weight", "", 4, 3),
         ("weight_hh_l0", "i", 6, 1),
@@ -46,14 +46,19 @@ def test_blocks_add_up_to_the_masks(rows, columns, seed):
         name: torch.rand(4 * rows, columns, generator=generator) < 0.3
         for name in ("weight_ih_l0", "decoder.weight")
     }
-    found = count_blocks(masks, gates="ifgo")
+    found = count_blocks(masks, gates={"weight_ih_l0": "ifgo"})
     assert sum(b.non_zeros for b in found) == sum(int(mask.sum()) for mask in masks.values())
     assert sum(b.weights for b in found) == sum(mask.numel() for mask in masks.values())
 
 
 def test_rows_must_divide_among_the_gates():
     with pytest.raises(ValueError, match="must have rows for 4 gates, got 6"):
-        count_blocks({"weight_hh_l0": torch.ones(6, 2, dtype=torch.bool)}, gates="ifgo")
+        count_blocks({"w": torch.ones(6, 2, dtype=torch.bool)}, gates={"w": "ifgo"})
+
+
+def test_a_single_gate_is_its_matrix():
+    (block,) = count_blocks({"w": torch.ones(3, 2, dtype=torch.bool)}, gates={"w": ("h",)})
+    assert (block.matrix, block.gate, block.weights) == ("w", "", 6)
 
 
 @pytest.mark.parametrize(("weights", "non_zeros"), [(0, 0), (4, 5), (4, -1)])
@@ -122,7 +127,7 @@ def test_json_and_back(run, final_table):
     record = json.loads(json.dumps(table.to_dict(), allow_nan=False))
     assert FinalTable.from_dict(record, table.budget) == table
     assert record["found"]["density"] == table.found.non_zeros / table.found.weights
-    assert record["found_over_dense"]["csr_bytes"] == 29_120 / 42_000
+    assert record["found_over_dense"]["file_bytes"] == 29_120 / 42_000
 
 
 def test_nothing_found(run, final_table):

@@ -55,7 +55,7 @@ def test_the_comparison(run, final_table):
     assert rows["validation perplexity"] == ("60.71", "61.23", "")
     assert rows["density"] == ("100.0 %", "33.3 %", "")
     assert rows["non-zeros"] == ("10,496", "3,497", "0.33×")  # noqa: RUF001
-    assert rows["size as sparse rows, MB"] == ("–", "0.03", "0.69×")  # noqa: RUF001
+    assert rows["size on disk, MB"] == ("0.04", "0.03", "0.69×")  # noqa: RUF001
     assert rows["inference, tokens/s"] == ("41,208", "60,212", "1.46×")  # noqa: RUF001
     assert "53.20" in comparison(final_table()).notes[1]
 
@@ -66,7 +66,16 @@ def test_the_comparison_without_a_network_found(run, final_table):
     alone = comparison(FinalTable(dense=table.dense, found=None, budget=table.budget))
     assert alone.header == ("", "dense")
     assert alone.notes == ("No candidate finished.",)
-    assert "size as sparse rows, MB" not in [row[0] for row in alone.rows]
+
+
+def test_what_was_measured_of_neither_has_no_row(run, final_table):
+    run()
+    table = final_table()
+    dense, found = (replace(model, file_bytes=None) for model in (table.dense, table.found))
+    rows = comparison(replace(table, dense=dense, found=found)).rows
+    assert "size on disk, MB" not in [row[0] for row in rows]
+    rows = comparison(replace(table, dense=dense)).rows
+    assert ("size on disk, MB", "–", "0.03", "–") in rows  # noqa: RUF001
 
 
 def test_a_missed_target_stands_below_the_comparison(run, final_table):
@@ -122,7 +131,6 @@ def models(draw):
         test_perplexity=draw(st.none() | st.floats(1, 1e5)),
         blocks=(Block(matrix="w", weights=weights, non_zeros=draw(st.integers(0, weights))),),
         file_bytes=draw(st.none() | counts),
-        csr_bytes=draw(st.none() | counts),
         training_tokens_per_second=draw(speeds),
         inference_tokens_per_second=draw(speeds),
         epochs=draw(counts),
