@@ -46,14 +46,6 @@ def highest(scores: Tensor, count: int, among: Tensor | None = None) -> Tensor:
     return lowest(-scores, count, among)
 
 
-def lowest_overall(
-    scores: Mapping[str, Tensor], count: int, among: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Choose the entries with the lowest scores of several tensors together; see `drop_lowest`."""
-    left = drop_lowest(scores, among, count)
-    return {name: among[name] ^ left[name] for name in left}
-
-
 def drop_lowest(
     scores: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
