@@ -42,7 +42,7 @@ def evaluate(
     """
     use_threads(threads)
     saved = load_model(model)
-    read = load_data(saved.recipe.model, data, text)
+    read = load_data(saved.recipe.model, data, text, saved.vocabulary)
     saved.require_vocabulary(read.vocabulary, read.name)
     values: dict[str, Any] = {"split": split, "batch_size": batch_size}
     if isinstance(read, Corpus):

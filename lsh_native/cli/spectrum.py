@@ -57,7 +57,7 @@ def spectrum(
     """
     use_threads(threads)
     saved = load_model(model)
-    corpus = load_corpus(data, text)
+    corpus = load_corpus(data, text, saved.vocabulary)
     saved.require_vocabulary(corpus.vocabulary, corpus.name)
     if sequences < 1:
         raise ValueError(f"sequences must be at least 1, got {sequences}")

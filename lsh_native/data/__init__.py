@@ -15,7 +15,7 @@ from lsh_native.data.corpus import Corpus
 from lsh_native.data.folder import CorpusError, read_corpus
 from lsh_native.data.generated import agreement_source, generate_corpus
 from lsh_native.data.images import IdxError, Images, digits, image_batches, read_idx, read_images
-from lsh_native.data.levels import BYTES, CHARACTERS, LEVELS, WORDS, Level
+from lsh_native.data.levels import BYTES, CHARACTERS, LEVELS, WORDS, Level, level_of
 from lsh_native.data.published import PUBLISHED, PublishedCorpus
 from lsh_native.data.source import WordSource
 from lsh_native.data.vocabulary import UnknownTokenError, Vocabulary
@@ -43,6 +43,7 @@ __all__ = [
     "evaluation_columns",
     "generate_corpus",
     "image_batches",
+    "level_of",
     "random_windows",
     "read_corpus",
     "read_idx",

@@ -46,12 +46,12 @@ def read_corpus(
         vocabulary: the tokens to use, e.g. those of a stored model; None for the tokens of the
             training text in order of first appearance.
         unknown: the token that stands for tokens outside the vocabulary, usually ``"<unk>"``;
-            None to refuse them.
+            the last of the vocabulary where the training text lacks it. None to refuse such tokens.
         limit: keep the first ``limit`` training tokens, and at most a tenth as many for
             validation and for test. The vocabulary stays that of the whole training text, so a
             limit makes the text shorter and leaves the task as it is.
-        vocabulary_size: keep only so many tokens of the training text's vocabulary, the most
-            frequent; ``unknown``, which must be among them, stands for the others.
+        vocabulary_size: keep only so many tokens of the training text's vocabulary, ``unknown``
+            and the most frequent; ``unknown`` stands for the others.
 
     Returns:
         The corpus, named after what was recognised or else after the folder.
@@ -61,13 +61,14 @@ def read_corpus(
             file is empty, not text, damaged, without two different tokens to learn from, or
             not what its name promises.
         UnknownTokenError: if a token is outside the vocabulary and nothing stands for it.
-        ValueError: if ``limit`` is below 20, ``unknown`` is not in the vocabulary, or
-            ``vocabulary_size`` is below 2 or comes with a vocabulary.
+        ValueError: if ``limit`` is below 20, ``unknown`` is not in the vocabulary that is given or
+            that the level fixes, or ``vocabulary_size`` is below 2 or comes with such a vocabulary.
     """
     if limit is not None and (isinstance(limit, bool) or limit < 20):
         raise ValueError(f"limit must be at least 20 tokens, got {limit}")
-    if vocabulary_size is not None and (vocabulary_size < 2 or vocabulary is not None):
-        came = f"{vocabulary_size}{'' if vocabulary is None else ' beside a vocabulary'}"
+    fixed = vocabulary is not None or level.alphabet is not None
+    if vocabulary_size is not None and (vocabulary_size < 2 or fixed):
+        came = f"{vocabulary_size}{' beside a vocabulary' if fixed else ''}"
         raise ValueError(f"vocabulary_size must be at least 2 and stand alone, got {came}")
     folder = Path(folder)
     names = {split: _file_name(folder, split) for split in SPLITS}
@@ -76,8 +77,11 @@ def read_corpus(
     if vocabulary is None:
         vocabulary = _vocabulary(paths["train"], level)
     types = len(vocabulary)
-    if vocabulary_size is not None and vocabulary_size < types:
-        vocabulary = _most_frequent(paths["train"], level, vocabulary_size)
+    if unknown is not None and unknown not in vocabulary and not fixed:
+        vocabulary = Vocabulary(tokens=(*vocabulary.tokens, unknown))
+    cut = vocabulary_size is not None and vocabulary_size < len(vocabulary)
+    if vocabulary_size is not None and cut:
+        vocabulary = _most_frequent(paths["train"], level, vocabulary, vocabulary_size, unknown)
     ids = {split: _ids(path, level, vocabulary, unknown) for split, path in paths.items()}
     if bool((ids["train"] == ids["train"][0]).all()):
         raise CorpusError(
@@ -86,9 +90,10 @@ def read_corpus(
         )
 
     name = folder.resolve().name
-    if level is WORDS and own_vocabulary:
+    if level is WORDS:
         patterns = {pattern for pattern, _ in names.values()}
-        shared = patterns.pop() if len(patterns) == 1 else None
+        # by another's vocabulary a text is told from its counts, but its name promises none of them
+        shared = patterns.pop() if len(patterns) == 1 and own_vocabulary else None
         counts = (len(ids["train"]), len(ids["valid"]), len(ids["test"]))
         try:
             published = recognise(shared, counts, types)
@@ -99,7 +104,7 @@ def read_corpus(
         keep = {"train": limit, "valid": limit // 10, "test": limit // 10}
         ids = {split: tokens[: keep[split]].clone() for split, tokens in ids.items()}
         name = f"{name}, first {limit:,} tokens"
-    if len(vocabulary) < types:
+    if cut:
         name = f"{name}, {len(vocabulary):,} types"
     return Corpus(
         name=name,
@@ -141,11 +146,15 @@ def _vocabulary(train: Path, level: Level) -> Vocabulary:
     return Vocabulary(tokens=tuple(tokens))
 
 
-def _most_frequent(train: Path, level: Level, count: int) -> Vocabulary:
-    """The most frequent tokens of a text, in order of first appearance; the earlier of equals."""
+def _most_frequent(
+    train: Path, level: Level, vocabulary: Vocabulary, count: int, unknown: str | None
+) -> Vocabulary:
+    """The stand-in and the most frequent tokens, the earlier of equals, in their own order."""
     counts = Counter(chain.from_iterable(_lines(train, level)))
+    if unknown is not None:
+        counts[unknown] = counts.total() + 1  # it gets the places of all that are left out
     kept = {token for token, _ in counts.most_common(count)}
-    return Vocabulary(tokens=tuple(token for token in counts if token in kept))
+    return Vocabulary(tokens=tuple(token for token in vocabulary.tokens if token in kept))
 
 
 def _ids(path: Path, level: Level, vocabulary: Vocabulary, unknown: str | None) -> Tensor:

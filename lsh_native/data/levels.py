@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -35,5 +35,15 @@ CHARACTERS = Level(name="character", encoding="utf-8", split=list)
 BYTES = Level(
     name="byte", encoding="latin-1", split=list, alphabet=tuple(chr(byte) for byte in range(256))
 )
+
+
+def level_of(tokens: Sequence[str]) -> Level:
+    """Return the level whose texts have these tokens for their vocabulary."""
+    if tuple(tokens) == BYTES.alphabet:
+        return BYTES
+    # the one long token that a vocabulary of characters may hold stands for unknown ones
+    long = [token for token in tokens if len(token) > 1]
+    return WORDS if "<eos>" in long or len(long) > 1 else CHARACTERS
+
 
 LEVELS: Mapping[str, Level] = {level.name: level for level in (WORDS, CHARACTERS, BYTES)}

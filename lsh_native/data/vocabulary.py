@@ -30,8 +30,8 @@ class UnknownTokenError(ValueError):
     def __str__(self) -> str:
         return (
             f"every token must be in the vocabulary, got {_shown(self.token)} at {self.place}: "
-            "build the vocabulary from a text that holds it, or name a token of the vocabulary "
-            "that stands for unknown ones, e.g. unknown='<unk>'"
+            "build the vocabulary from a text that holds it, or name a token that stands for "
+            "unknown ones, e.g. unknown='<unk>'"
         )
 
 

@@ -61,8 +61,7 @@ class SavedModel:
         if vocabulary.hash != self.vocabulary.hash:
             raise ValueError(
                 f"the text must have the model's vocabulary of {len(self.vocabulary)} types, "
-                f"{name} has another of {len(vocabulary)}; read it with the options of [text] that "
-                "the model was trained with"
+                f"{name} has another of {len(vocabulary)}; read a text of the model's"
             )
 
 

@@ -459,8 +459,11 @@ def test_bad_text_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for name, texts in cases.items():
         (tmp_path / name).mkdir()
         folder = text_folder(tmp_path / name, **texts)
-        assert main([*search(tmp_path / "study"), f"--data={folder}"]) == 1
-        assert capsys.readouterr().err.count("\n") == 1
+        options = [option for option in search(tmp_path / "study") if "train_tokens" not in option]
+        assert main([*options, f"--data={folder}"]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert str(folder) in error or name == "short"
 
 
 def test_another_configuration_or_a_foreign_file_is_refused(

@@ -84,6 +84,29 @@ def test_it_is_evaluated_and_speaks(trained: Path, capsys: pytest.CaptureFixture
     assert len(words.split()) <= 14
 
 
+def test_a_model_reads_text_by_its_own_vocabulary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands of the README on a text whose parts hold words that the others lack."""
+    for split, rare in (("train", "one two"), ("valid", "three"), ("test", "four")):
+        (tmp_path / f"{split}.txt").write_text(f"the cat sat on the mat\n{rare}\n" * 99)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[text]\nlimit = 400\nvocabulary_size = 7\nunknown = "<unk>"\n'
+        "[recipe]\nepochs = 1\nbatch_size = 4\nwindow = 5\n"
+        '[recipe.model]\nfamily = "lstm"\nembedding_size = 4\nhidden_size = 4\n'
+    )
+    data, folder = f"--data={tmp_path}", tmp_path / "network"
+    run(capsys, "train", recipe, data, f"--output={folder}", "--threads=1")
+    model = folder / "model.safetensors"
+    assert len(load_model(model).vocabulary) == 7
+    values = json.loads(run(capsys, "evaluate", model, data, "--as_json"))
+    assert values["tokens"] == 99 * 9 - 1
+    spectrum = [f"--output={tmp_path / 'spectrum.json'}", "--steps=10"]
+    assert "16 exponents over 10 steps" in run(capsys, "spectrum", model, data, *spectrum)
+    assert "must have the model's vocabulary" in refused(capsys, "evaluate", model)
+
+
 def test_it_leaves_as_plain_tensors(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,8 +113,30 @@ def test_unknown_word_on_the_first_line(tmp_path):
     write(tmp_path, train="a\n", valid="b\n", test="a\n")
     with pytest.raises(UnknownTokenError, match=r"got 'b' at line 1 of"):
         read_corpus(tmp_path)
+
+
+def test_a_stand_in_that_the_text_lacks_comes_last(tmp_path):
+    write(tmp_path, train="a b a\n", valid="dog\n", test="a <unk>\n")
+    corpus = read_corpus(tmp_path, unknown="<unk>")
+    assert corpus.vocabulary.tokens == ("a", "b", "<eos>", "<unk>")
+    assert corpus.valid.tolist() == [3, 2]
     with pytest.raises(ValueError, match="unknown must be a token of the vocabulary, got '<unk>'"):
-        read_corpus(tmp_path, unknown="<unk>")
+        read_corpus(tmp_path, unknown="<unk>", level=BYTES)
+    known = Vocabulary(tokens=("a", "b", "<eos>"))
+    with pytest.raises(ValueError, match="unknown must be a token of the vocabulary, got '<unk>'"):
+        read_corpus(tmp_path, unknown="<unk>", vocabulary=known)
+
+
+def test_a_stand_in_has_a_place_among_the_most_frequent(tmp_path):
+    write(tmp_path, train="a a b b c d <unk>\n", valid="a d\n", test="a\n")
+    cut = read_corpus(tmp_path, unknown="<unk>", vocabulary_size=3)
+    assert cut.vocabulary.tokens == ("a", "b", "<unk>")
+    lacking = read_corpus(tmp_path, unknown="UNK", vocabulary_size=3)
+    assert lacking.vocabulary.tokens == ("a", "b", "UNK")
+    assert lacking.train.tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert lacking.name.endswith(", 3 types")
+    with pytest.raises(ValueError, match="vocabulary_size must be at least 2 and stand alone"):
+        read_corpus(tmp_path, vocabulary_size=9, level=BYTES)
 
 
 def test_given_vocabulary(folder):
