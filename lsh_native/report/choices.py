@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from lsh_native.report import plots
 from lsh_native.report.figures import Figure, name_of
-from lsh_native.report.tables import perplexity
 from lsh_native.report.trial_tables import words
 from lsh_native.report.view import StudyView
 from lsh_native.search.candidate import Value
 from lsh_native.search.result import TrialSummary
+from lsh_native.training import perplexity
 
 # Candidates below which importance would be noise.
 _FEW = 8

@@ -10,9 +10,10 @@ import numpy as np
 from lsh_native.report import plots
 from lsh_native.report.figures import Figure
 from lsh_native.report.plots import Curve, Point
-from lsh_native.report.tables import ABSENT, Table, perplexity
+from lsh_native.report.tables import ABSENT, Table
 from lsh_native.report.view import Role, StudyView
 from lsh_native.search.evidence import Evidence, Replay, ScoreEvidence
+from lsh_native.training import perplexity
 
 # Scores that are drawn against the end; the tables have them all.
 _DRAWN = ("rank_mean", "lyapunov", "loss")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lsh_native.report import plots
 from lsh_native.report.final import Block
 from lsh_native.report.plots import Curve, Lane, Point
-from lsh_native.report.tables import perplexity
 from lsh_native.report.view import Role, StudyView, layers_of
 from lsh_native.search.evidence import ENOUGH
 from lsh_native.search.result import TrialSummary
 from lsh_native.search.trial import REFERENCE, EpochRecord, SpectrumRecord
+from lsh_native.training import perplexity
 
 # Points of a spectrum that are drawn; more cannot be told apart.
 _POINTS = 160

@@ -13,13 +13,11 @@ from lsh_native.report import plots
 from lsh_native.report.final import FinalTable
 from lsh_native.report.markup import Markup, element
 from lsh_native.report.sections import sections
-from lsh_native.report.tables import (
-    headline,
-    perplexity,
-)
+from lsh_native.report.tables import headline
 from lsh_native.report.view import StudyView, view_study
 from lsh_native.search.score import Score
 from lsh_native.search.store import Store
+from lsh_native.training import perplexity, replace_file
 
 TITLE = "Search for a sparse network"
 """What stands above a page that was given no title."""
@@ -51,12 +49,7 @@ def write_report(
     """
     path = Path(path)
     page = render(view_study(store, scores), table=table, title=title)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, page.encode())
     return path
 
 

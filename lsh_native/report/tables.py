@@ -62,11 +62,6 @@ class Table:
         return "\n\n".join((table, *self.notes))
 
 
-def perplexity(loss: float) -> float:
-    """Return exp(loss), infinity where a double cannot hold it."""
-    return math.exp(loss) if loss < 700 else math.inf
-
-
 def show_perplexity(value: float) -> str:
     """Two decimals up to a thousand, then none."""
     if math.isinf(value):

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from lsh_native.report import figures, plots
 from lsh_native.report.markup import Markup, element
-from lsh_native.report.tables import ABSENT, perplexity, show_count, show_perplexity
+from lsh_native.report.tables import ABSENT, show_count, show_perplexity
 from lsh_native.report.view import Role, StudyView
 from lsh_native.search.candidate import FIELDS
 from lsh_native.search.result import TrialSummary
+from lsh_native.training import perplexity
 
 
 def trial_table(view: StudyView) -> Iterator[Markup]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsh_native.report.tables import perplexity
 from lsh_native.search.evidence import Evidence, read_evidence
 from lsh_native.search.result import StudyResult, TrialSummary, read_result
 from lsh_native.search.score import Score, scores_of
@@ -27,6 +26,7 @@ from lsh_native.search.trial import (
     State,
     Trial,
 )
+from lsh_native.training import perplexity
 
 
 class Role(StrEnum):

@@ -106,7 +106,9 @@ def test_every_gate_of_a_layer_keeps_its_share(layer, gates):
 
 def test_gates_are_given_where_shapes_do_not_tell():
     include = ["weight_ih*"]
-    with pytest.raises(ValueError, match=r"gates must be given .* how many weight_ih_l0 has, got N"):
+    with pytest.raises(
+        ValueError, match=r"gates must be given .* how many weight_ih_l0 has, got N"
+    ):
         Topology(
             nn.LSTM(4, 6), PruningMethod(structure=Gates()), density=0.5, seed=0, include=include
         )

@@ -1,6 +1,7 @@
 """The page: self-contained, escaped, repeatable, and honest at every stage of a study."""
 
 import base64
+import errno
 import hashlib
 import math
 import os
@@ -272,7 +273,7 @@ def test_losses_and_exponents_without_bounds(store, run, monkeypatch):
 def test_writing_the_page(finished, page, tmp_path):
     path = write_report(tmp_path / "report.html", finished, table=final_table_of(finished))
     assert path.read_text(encoding="utf-8") == page
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_page_is_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
@@ -280,13 +281,13 @@ def test_a_page_is_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
     path.write_text("old")
 
     def full(*paths):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         write_report(path, store)
     assert path.read_text() == "old"
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_connections_over_time_and_what_a_network_costs(store, run, monkeypatch):
