@@ -1,14 +1,37 @@
 """Names to methods, and what is said to a wrong one."""
 
+import re
+from dataclasses import fields
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from lsh_native import pruning
 from lsh_native.pruning import METHODS, PUBLISHED_SPACE, CosineDrop, method
 from lsh_native.pruning.criterion import global_magnitude, gradient_growth, magnitude, random_growth
 from lsh_native.pruning.redistribution import keep_counts, nonzeros
 from lsh_native.pruning.schedule import Never
+from lsh_native.sparsity import mask
 from lsh_native.sparsity.mask import erdos_renyi, erdos_renyi_kernel
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "pruning.md"
+
+
+@pytest.mark.skipif(not GUIDE.is_file(), reason="needs the source tree")
+def test_the_guide_names_what_there_is():
+    rows = re.findall(r"^\| (`.*?) \|.*?\| (.*) \|$", GUIDE.read_text("utf-8"), re.MULTILINE)
+    slots = {row[0].strip("`"): re.findall(r"`([A-Za-z]\w*)", row[1]) for row in rows[:9]}
+    home = {"initial": mask}
+    assert all(
+        hasattr(home.get(slot, pruning), name)
+        for slot, names in slots.items()
+        for name in names
+        if (slot, name) != ("shrink", "drop")
+    )
+    assert slots.keys() == {slot.name for slot in fields(pruning.PruningMethod)}
+    listed = {name for row in rows[9:] for name in re.findall(r"`(\w+)`", row[0])}
+    assert listed == METHODS.keys()
 
 
 def test_dynamic():
