@@ -14,14 +14,25 @@ import torch
 from torch import Tensor
 
 from lsh_native.data import Corpus, Images, evaluation_columns
-from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
+from lsh_native.lyapunov import (
+    NonFiniteTangentError,
+    Spectrum,
+    TooLittleMemoryError,
+    lyapunov_spectrum,
+)
 from lsh_native.nn import LanguageModel
 from lsh_native.pruning.catalogue import method, needed_controls
 from lsh_native.search.candidate import ACTIVE, RECIPE, Candidate
 from lsh_native.search.latency import token_milliseconds
 from lsh_native.search.space import Space
 from lsh_native.search.spectral import ARRAYS
-from lsh_native.search.trial import Diverged, EpochRecord, SpectrumRecord, Trial
+from lsh_native.search.trial import (
+    Diverged,
+    EpochRecord,
+    OutOfMemory,
+    SpectrumRecord,
+    Trial,
+)
 from lsh_native.sparsity.topology import Topology
 from lsh_native.training import (
     DivergedError,
@@ -123,11 +134,13 @@ class TrainingRunner:
             )
 
     def refuse(self, space: Space) -> None:
-        """Refuses a space that the model or the text cannot take, before anything is trained.
+        """Refuses what the model or the text cannot take, before anything is trained.
 
         Raises:
-            ValueError: one of the space's `extremes` cannot be made; the message names it.
+            ValueError: the model has no such spectrum, or one of the space's `extremes` cannot be
+                made; the message names it.
         """
+        self._refuse_spectrum()
         for candidate in space.extremes():
             trial = Trial(number=1, candidate=candidate, seed=0)
             try:
@@ -138,6 +151,20 @@ class TrainingRunner:
                 raise ValueError(
                     f"a space must suit the model and the text, but {candidate}: {error}"
                 ) from error
+
+    def _refuse_spectrum(self) -> None:
+        settings = self.spectrum_settings
+        model: Any = draw_model(self.recipe, len(self.corpus.vocabulary), seed=0)
+        if settings.reference is not None:
+            model.lstm_layers()  # of which the published convention is made
+            return
+        # One step of one vector: whether the others fit into memory is a matter of where they run.
+        tried = lyapunov_spectrum(model, self._windows()[:1], k=1, state_warmup=0, tangent_warmup=0)
+        if settings.k is not None and settings.k > max(tried.state_sizes):
+            raise ValueError(
+                f"spectrum.k must be at most {max(tried.state_sizes)}, the size of the state of a "
+                f"layer, got {settings.k}"
+            )
 
     def checkpoint(self, number: int) -> Path:
         """The newest checkpoint of a trial."""
@@ -176,7 +203,8 @@ class TrainingRunner:
             The spectrum, or None where the validation text is too short for that part.
 
         Raises:
-            Diverged: a weight or an exponent is NaN.
+            Diverged: a weight or a tangent vector is not finite.
+            OutOfMemory: the tangent vectors do not fit into what memory there is now.
             RuntimeError: the checkpoint is of another epoch.
         """
         settings = self.spectrum_settings
@@ -201,9 +229,14 @@ class TrainingRunner:
             }
         model: Any = trainer.model.eval()
         with averaged_parameters(trainer.optimizer), _one_thread():
+            for name, weight in model.named_parameters():
+                if not weight.isfinite().all():
+                    raise Diverged(f"{name} is not finite after epoch {epoch}")
             try:
                 spectrum = lyapunov_spectrum(model, columns.to(self.device), **options)
-            except ValueError as error:
+            except TooLittleMemoryError as error:  # for now: other trials hold some of it
+                raise OutOfMemory(f"no spectrum after epoch {epoch}: {error}") from error
+            except NonFiniteTangentError as error:
                 raise Diverged(f"the spectrum after epoch {epoch} failed: {error}") from error
         return _spectrum_record(spectrum, epoch, part, time.perf_counter() - started)
 
@@ -240,8 +273,11 @@ class TrainingRunner:
         return snapshot
 
     def _windows(self) -> Tensor:
-        """The first tokens of the validation text, the same for every model, (T, B)."""
-        return evaluation_columns(self.corpus.valid, self.spectrum_settings.sequences)
+        """The first tokens of the validation text, the same for every model, (T, B).
+
+        Without the last row, which is a target alone and may be filled up with none.
+        """
+        return evaluation_columns(self.corpus.valid, self.spectrum_settings.sequences)[:-1]
 
 
 def make_trainer(
