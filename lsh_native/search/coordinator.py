@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from lsh_native.search.errors import (
     DiskFullError,
+    LimitReached,
     ReadOnlyStoreError,
     ReferenceLostError,
     StoreError,
@@ -85,10 +86,6 @@ _DISK_ERRORS: Mapping[int, type[StoreError]] = {
 }
 
 
-class LimitReached(Exception):  # noqa: N818 - the end of a budget, not an error
-    """What the study may spend is spent."""
-
-
 class Coordinator:
     """Moves trials on and writes down what they do.
 
@@ -137,7 +134,7 @@ class Coordinator:
         job = Job(trial=trial, until=until, parts=missing)
         heapq.heappush(self._waiting, (rank, self._asked, job))
 
-    def wait_for(self, number: int, until: int, *, parts: tuple[int, ...] = (0,)) -> None:
+    def wait_for(self, number: int, until: int) -> None:
         """Work until a trial has been measured at an epoch, or is lost.
 
         Raises:
@@ -148,8 +145,6 @@ class Coordinator:
         while not self._measured(number, until):
             self._work()
             self._check_reference()
-        while parts != (0,) and self._pending(number):
-            self._work()
 
     def settle(self) -> None:
         """Work until nothing is left to do."""
@@ -176,9 +171,6 @@ class Coordinator:
             for trial in (*self.store.trials(), *self.store.repeats()):
                 if trial.state is State.RUNNING:
                     self.store.set_state(trial.number, State.WAITING)
-
-    def _pending(self, number: int) -> bool:
-        return number in self._busy or any(job.trial.number == number for *_, job in self._waiting)
 
     def _measured(self, number: int, until: int) -> bool:
         trial = self.store.trial(number)
@@ -216,7 +208,10 @@ class Coordinator:
     def _check_reference(self) -> None:
         reference = self.store.trial(REFERENCE)
         if reference.state.lost:
-            raise ReferenceLostError(f"the dense reference must train, but {reference.reason}")
+            again = "" if reference.state is State.DIVERGED else "; resume to try it again"
+            raise ReferenceLostError(
+                f"the dense reference must train, but {reference.reason}{again}"
+            )
 
     def _next(self) -> _Entry | None:
         """Return the first job whose trial is not busy with another one."""

@@ -51,3 +51,7 @@ class NothingFinishedError(StudyError):
 
 class ScoreFailedError(StudyError):
     """The score that decides raised, or said something else than one number a trial."""
+
+
+class LimitReached(Exception):  # noqa: N818 - the end of a budget, not an error
+    """What the study may spend is spent."""

@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 
 from lsh_native.lyapunov import mean_shift, wasserstein
 from lsh_native.lyapunov.distance import Metric, l2
+from lsh_native.search.errors import LimitReached, StoreError, StudyError
 from lsh_native.search.spectral import spectrum_distance
 from lsh_native.search.store import Store
 from lsh_native.search.surrogate import predicted_losses
@@ -258,9 +259,13 @@ def evaluate(name: str, score: Score, pool: Pool) -> Values:
 
     Raises:
         ValueError: If it raises, or does not return one number a trial; the message names it.
+        LimitReached: If the budget ends while the score waits for a spectrum of the reference;
+            likewise `StudyError` and `StoreError`.
     """
     try:
         values = np.asarray(score(pool), dtype=np.float64)
+    except (LimitReached, StudyError, StoreError):  # of the study, not of the score
+        raise
     except Exception as error:  # a user's function may raise anything
         raise ValueError(f"the score {name} raised {type(error).__name__}: {error}") from error
     if values.shape != (len(pool),):

@@ -165,6 +165,12 @@ class Store:
         with self._writing(number) as connection:
             self._set_state(connection, number, state, reason)
 
+    def revive_trial(self, number: int) -> None:
+        """Let a lost trial wait again, as if it had never been begun anew; epochs stay."""
+        with self._writing(number) as connection:
+            self._set_state(connection, number, State.WAITING, "")
+            connection.execute("UPDATE trial SET retries = 0 WHERE number = ?", (number,))
+
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take candidates out of the search by hand, with their repeats: all of them or none.
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lsh_native.search.constraint import Constraint
-from lsh_native.search.coordinator import Coordinator, LimitReached, Limits
-from lsh_native.search.errors import NothingFinishedError, StudyError
+from lsh_native.search.coordinator import Coordinator, Limits
+from lsh_native.search.errors import LimitReached, NothingFinishedError, StudyError
 from lsh_native.search.events import Event, StudyInterrupted, StudyPaused, StudyStarted
 from lsh_native.search.evidence import Evidence, gather, read_evidence
 from lsh_native.search.executors.job import Executor
@@ -23,7 +23,7 @@ from lsh_native.search.sampler import Sampler
 from lsh_native.search.score import RECORDED, SCORES, Score
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
-from lsh_native.search.trial import REFERENCE, Distance
+from lsh_native.search.trial import REFERENCE, Distance, State
 
 
 def silent(event: Event) -> None:
@@ -138,7 +138,8 @@ class Study:
 
         Raises:
             StoreError: If the store holds another study, or can no longer be written.
-            ReferenceLostError: If the dense reference diverges.
+            ReferenceLostError: If the dense reference is lost; unless it diverged, the next call
+                tries it again.
             NothingFinishedError: If no candidate reaches the end.
             ScoreFailedError: If the score that decides raises.
             KeyboardInterrupt: After Ctrl-C.
@@ -209,6 +210,10 @@ class Study:
         new = self.store.begin(self.configuration, self.versions)
         if not self.store.trials():
             self.store.add_trial(REFERENCE, None, trial_seed(self.seed, REFERENCE))
+        elif self.store.trial(REFERENCE).state in (State.FAILED, State.OUT_OF_MEMORY):
+            # That was its surroundings' fault. A candidate stays lost: others were proposed, and
+            # rungs closed, without it.
+            self.store.revive_trial(REFERENCE)
         on_event(
             StudyStarted(
                 resumed=not new,

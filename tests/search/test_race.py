@@ -10,7 +10,7 @@ from synthetic_runner import SyntheticRunner, make_study, quality
 
 from lsh_native.search.constraint import Constraint
 from lsh_native.search.coordinator import Limits
-from lsh_native.search.errors import ScoreFailedError, StoreError
+from lsh_native.search.errors import ReferenceLostError, ScoreFailedError, StoreError
 from lsh_native.search.events import ScoreFailed, StudyPaused
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import Job
@@ -412,6 +412,53 @@ def test_a_score_that_raises_is_named(store, tmp_path):
     assert failed["other"] == "the score other raised RuntimeError: no such thing"
     assert "one number for each of 5 trials, got an array of shape (3,)" in failed["flat"]
     assert {s.value for s in store.scores() if s.name == "other"} == {None}
+
+
+class ReferenceLast(Several):
+    """Does the candidates' jobs first."""
+
+    def work(self, send):
+        self.jobs.sort(key=lambda job: job.trial.number)
+        self.inline.submit(self.jobs.pop())
+        self.inline.work(send)
+
+
+def by_the_final_reference(pool):
+    pool.dense[pool.total]
+    return SCORES["loss"](pool)
+
+
+def test_a_budget_that_ends_while_a_score_waits_pauses_the_study(tmp_path):
+    tables, events = [], []
+    for name, limits in (("whole", [None]), ("paused", [13, None])):
+        (tmp_path / name).mkdir()
+        with Store(tmp_path / name / "study.db") as store:
+            for limit in limits:
+                make_study(
+                    store,
+                    None,
+                    executor=ReferenceLast(SyntheticRunner(tmp_path / name), 3, seed=0),
+                    scores={"final": by_the_final_reference},
+                    score="final",
+                ).run(events.append, limits=Limits(epochs=limit))
+                if limit is not None:
+                    assert [trial.epochs for trial in store.trials()] == [3, 2, 2, 2, 2, 2]
+                    assert isinstance(events[-1], StudyPaused)
+                    assert store.rungs() == ()
+            tables.append(table(store))
+    assert tables[0] == tables[1]
+
+
+def test_a_reference_that_diverges_while_a_score_waits_is_named(store, tmp_path):
+    runner = SyntheticRunner(tmp_path, nan=lambda trial, epoch: (trial.number, epoch) == (0, 4))
+    with pytest.raises(ReferenceLostError, match=r"the validation loss is nan after epoch 4$"):
+        make_study(
+            store,
+            None,
+            executor=ReferenceLast(runner, 3, seed=0),
+            scores={"final": by_the_final_reference},
+            score="final",
+        ).run()
 
 
 def test_a_ranking_looks_only_at_what_its_score_asks_for(store, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ from lsh_native.search.score import RECORDED, SCORES
 from lsh_native.search.space import Space
 from lsh_native.search.store import Store
 from lsh_native.search.study import trial_seed
-from lsh_native.search.trial import REFERENCE, State, TrialFault
+from lsh_native.search.trial import REFERENCE, OutOfMemory, State, TrialFault
 
 SMALL = Space(initial=("uniform",), drop=("set",), redistribute=("none",))  # 6 candidates
 
@@ -266,6 +266,35 @@ def test_the_reference_diverges(store, tmp_path):
         ):
             make_study(store, runner).run()
     assert {number for number, _ in runner.trained} == {0}
+
+
+def test_a_reference_lost_to_its_surroundings_is_tried_again_on_resume(store, tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    with Store(undisturbed / "study.db") as other:
+        make_study(other, SyntheticRunner(undisturbed)).run()
+        expected = everything(other)
+
+    class Cramped(SyntheticRunner):
+        fault = OutOfMemory("no memory is left")
+
+        def run(self, trial, until, record):
+            if trial.number == REFERENCE and until == 3:
+                raise self.fault
+            super().run(trial, until, record)
+
+    runner = Cramped(tmp_path)
+    message = "must train, but no memory is left; resume to try it again"
+    with pytest.raises(ReferenceLostError, match=message):
+        make_study(store, runner).run(retries=1)
+    assert (store.trial(REFERENCE).state, store.trial(REFERENCE).retries) == ("out_of_memory", 1)
+    runner.fault = TrialFault("a cable was loose")
+    with pytest.raises(ReferenceLostError, match="a cable was loose; resume to try it again"):
+        make_study(store, runner).run()
+    assert (store.trial(REFERENCE).state, store.trial(REFERENCE).retries) == ("failed", 0)
+    make_study(store, SyntheticRunner(tmp_path)).run()
+    reference, *rest = everything(store)
+    assert [(replace(reference[0], crash=""), *reference[1:]), *rest] == expected
 
 
 def test_epochs_that_nobody_heard_of_come_from_the_checkpoint(store, tmp_path):
