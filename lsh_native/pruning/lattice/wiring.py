@@ -10,9 +10,12 @@ from typing import Final
 __all__ = ["Wire", "wiring"]
 
 _RECURRENT: Final = re.compile(
-    r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb)_l(?P<layer>\d+)(?P<way>_reverse)?(?:_d\d+)?(?:\[\d+\])?"
+    r"(?P<owner>.*)weight_(?P<kind>ih|hh|fb|hr)_l(?P<layer>\d+)(?P<way>_reverse)?"
+    r"(?:_d\d+)?(?:\[\d+\])?"
 )
-_SOURCE: Final = {"ih": -1, "hh": 0, "fb": 1}  # the layer that is heard, from the one that hears
+# The layer that is heard, from the one that hears.
+_SOURCE: Final = {"ih": -1, "hh": 0, "fb": 1, "hr": 0}
+_CELLS: Final = " cells"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,9 @@ def wiring(sizes: Mapping[str, Sequence[int]]) -> dict[str, Wire]:
 
     `weight_ih_lK`, `weight_hh_lK` and `weight_fb_lK` are input, recurrent and top-down weights of
     layer K of a stack, `weight_hh_lK_dD` those of its micro-steps; K's input is the output of layer
-    K - 1. A number in brackets tells a gate that stands alone. Any other matrix connects groups of
-    its own.
+    K - 1. Where there is a projection `weight_hr_lK`, the others end in the cells that it reads,
+    and it ends in the layer's units. A number in brackets tells a gate that stands alone. Any other
+    matrix connects groups of its own.
 
     Args:
         sizes: shape of each matrix by name.
@@ -56,17 +60,22 @@ def wiring(sizes: Mapping[str, Sequence[int]]) -> dict[str, Wire]:
             raise ValueError(f"lattice scores are those of matrices, {name} has shape {(*size,)}")
     found = {name: match for name in sizes if (match := _RECURRENT.fullmatch(name))}
     units = {
-        _group(match): sizes[name][1] for name, match in found.items() if match["kind"] == "hh"
+        _group(match) + (_CELLS if match["kind"] == "hr" else ""): sizes[name][1]
+        for name, match in found.items()
+        if match["kind"] in ("hh", "hr")
     }
     wires = {}
     for name, (rows, columns) in sizes.items():
         target = _group(found[name]) if name in found else ""
+        projects = name in found and found[name]["kind"] == "hr"
+        if not projects and target + _CELLS in units:
+            target += _CELLS
         if target not in units:
             wires[name] = Wire(source=f"{name} in", target=f"{name} out")
             continue
         if rows % units[target]:
             raise ValueError(f"{name} must have a multiple of {units[target]} rows, got {rows}")
-        source = _group(found[name], _SOURCE[found[name]["kind"]])
+        source = _group(found[name], _SOURCE[found[name]["kind"]]) + (_CELLS if projects else "")
         if units.get(source, columns) != columns:  # both ways of the layer below
             source = f"{name} in"
         wires[name] = Wire(source=source, target=target, gates=rows // units[target])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import nn
 
 from lsh_native.pruning.lattice import (
     AllOrNothingWarning,
@@ -204,6 +205,21 @@ def test_wiring_of_a_stack():
     assert both_ways["weight_ih_l1"] == Wire(source="weight_ih_l1 in", target="layer 1", gates=2)
     apart = wiring({"weight_hh_l0[0]": (3, 3), "weight_hh_l0[1]": (3, 3)})
     assert apart["weight_hh_l0[1]"] == Wire(source="layer 0", target="layer 0")
+
+
+def test_wiring_of_a_projection():
+    layer = nn.LSTM(3, 8, 2, bias=False, proj_size=3)  # 4 · 8 rows are no multiple of 3
+    sizes = {name: tuple(weight.shape) for name, weight in layer.named_parameters()}
+    wires = wiring(sizes)
+    assert wires["weight_ih_l0"] == Wire(source="layer -1", target="layer 0 cells", gates=4)
+    assert wires["weight_hh_l0"] == Wire(source="layer 0", target="layer 0 cells", gates=4)
+    assert wires["weight_hr_l0"] == Wire(source="layer 0 cells", target="layer 0")
+    assert wires["weight_ih_l1"] == Wire(source="layer 0", target="layer 1 cells", gates=4)
+    random = np.random.default_rng(0)
+    matrices = {name: random.random(size) for name, size in sizes.items()}
+    for gates in (np.max, None):
+        scores = LatticeScore(gates=gates).connections(matrices, wires)
+        assert {name: score.shape for name, score in scores.items()} == sizes
 
 
 def test_wiring_refuses():
