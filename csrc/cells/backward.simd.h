@@ -38,7 +38,7 @@ struct Backward {
     wait_for_team(worker);
     if constexpr (Cell::kProjects) {
       pack_columns(layer.projection.weight, layer.projection.panels, before, next, hidden_chunks);
-      clear_channels(pass.carry, P, rows_from(layer.outputs, units));
+      clear_channels(pass.carry, P, rows_beyond(layer.outputs, units));
     }
     for (int64_t d = 0; d < layer.depth; ++d) {
       if (d > 0 || Cell::kProjects) count_columns(layer.recurrent_weight[d].pattern, before);
@@ -60,6 +60,11 @@ struct Backward {
       }
     }
     load_scale(layer, outputs);
+    for (int i = 0; i < 2 * G; ++i) {
+      T* gates = pass.step_gates + i / G * G * H * padded_lanes(P);
+      clear_padding(gates, G * H, P, {i % G * H + units.begin, i % G * H + units.end});
+    }
+    if constexpr (Cell::kProjects) clear_padding(pass.projection_gradient, layer.outputs, P, outputs);
     prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
     clear_bias_gradients(pass, units);
     add_grad_output(pass, layer.steps - 1, outputs);
@@ -98,7 +103,7 @@ struct Backward {
       lanes_to_rows(carry, B, H, P, pass.grad_state + s * B * H, channels(s, units, outputs));
     }
     if constexpr (Cell::kProjects) {
-      lanes_to_rows(pass.carry, B, H, P, pass.grad_state, rows_from(layer.outputs, units));
+      lanes_to_rows(pass.carry, B, H, P, pass.grad_state, rows_beyond(layer.outputs, units));
     }
   }
 
@@ -153,8 +158,8 @@ struct Backward {
 
   static void add_grad_output(const BackwardPass<T>& pass, int64_t t, Range outputs) {
     if (!pass.grad_output) return;
-    add_rows_to_lanes(pass.grad_output + t * pass.layer.batch * pass.layer.outputs, pass.layer.moving(t),
-                      pass.layer.outputs, pass.layer.lanes, pass.carry, outputs);
+    rows_to_lanes<true>(pass.grad_output + t * pass.layer.batch * pass.layer.outputs, pass.layer.moving(t),
+                        pass.layer.outputs, pass.layer.lanes, pass.carry, outputs);
   }
 
   // The operand of a micro-step's product into its tile.

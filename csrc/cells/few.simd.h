@@ -41,7 +41,7 @@ struct Few {
     }
     if (pass.keeps_trajectory()) {
       for (int s = 0; s < S; ++s) rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, units);
-      if constexpr (Cell::kProjects) clear_channels(pass.states, P, rows_from(O, units));
+      if constexpr (Cell::kProjects) clear_channels(pass.states, P, rows_beyond(O, units));
     }
     for (int64_t b = 0; b < B; ++b) {
       for (int64_t u = units.begin; u < units.end; ++u) {
@@ -175,7 +175,7 @@ struct Few {
       vectors_to_lanes(state_vectors[s], count, pass.states_at(step + 1, S) + (s * H + first) * P, P);
     }
     if constexpr (Cell::kProjects) {
-      clear_channels(pass.states_at(step + 1, S), P, rows_from(layer.outputs, {first, first + count}));
+      clear_channels(pass.states_at(step + 1, S), P, rows_beyond(layer.outputs, {first, first + count}));
     }
   }
 

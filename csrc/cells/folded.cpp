@@ -5,17 +5,15 @@
 
 #include <vector>
 
+#include "cells/every_cell.h"
+#include "cells/tangent_window_op.h"
 #include "common/simd_level.h"
 #include "common/team.h"
-#include "sparsity/prepare_matrix.h"
 
 namespace lsh {
 
-LSH_DISPATCH(FoldedTable, folded_elman)
-LSH_DISPATCH(FoldedTable, folded_gru)
-LSH_DISPATCH(FoldedTable, folded_lstm)
-LSH_DISPATCH(FoldedTable, folded_rhn)
-LSH_DISPATCH(FoldedTable, folded_free_rhn)
+#define LSH_TABLE(name, Cell) LSH_DISPATCH(FoldedTable, folded_##name)
+LSH_EVERY_CELL(LSH_TABLE)
 
 namespace {
 
@@ -25,74 +23,39 @@ const FoldedKernel<double>& kernel(const FoldedTable& cell, double) { return cel
 template <class T>
 Tensor folded_as(const FoldedTable& cell, const Tensor& tangent, const Tensor& activations, const Tensor& states,
                  const Tensors& weight_hh) {
-  const int64_t depth = int64_t(weight_hh.size());
-  const int64_t batch = tangent.size(0), H = tangent.size(2), K = tangent.size(3);
-  STD_TORCH_CHECK(depth >= 1, "weight_hh must hold at least one weight, got none");
-  STD_TORCH_CHECK(activations.size(0) >= depth && activations.size(0) % depth == 0, "activations must hold ", depth,
-                  " micro-steps for each time step, got ", activations.size(0));
-  const int64_t micro_steps = activations.size(0), lanes = (batch + 3) / 4 * 4;
-  check_shape(tangent, {batch, cell.states, H, K}, "tangent");
-  check_shape(activations, {micro_steps, cell.activations, H, lanes}, "activations");
-  check_shape(states, {micro_steps + 1, cell.states, H, lanes}, "states");
-  check_operand(activations, tangent, "activations", "tangent");
-  check_operand(states, tangent, "states", "tangent");
+  Tensor final_tangent;
+  Workspace workspace(tangent);
+  FoldedPass<T> pass{
+      checked_window<T>(cell, tangent, activations, states, weight_hh, "weight_hh", final_tangent, workspace)};
+  const int64_t H = pass.hidden, K = pass.vectors;
   std::vector<const T*> weights;
   for (const Tensor& weight : weight_hh) {
     check_shape(weight, {cell.gates * H, H}, "weight_hh");
     weights.push_back(static_cast<const T*>(check_operand(weight, tangent, "weight_hh", "tangent").const_data_ptr()));
   }
-  Tensor final_tangent = empty_like(tangent, {batch, cell.states, H, K});
-  const int64_t work = batch * micro_steps * H * H * K;
-  const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(1 + work / 500000, torch::stable::get_num_threads()));
-  Workspace workspace(tangent);
-  FoldedPass<T> pass{};
-  pass.steps = micro_steps / depth;
-  pass.batch = batch;
-  pass.hidden = H;
-  pass.vectors = K;
-  pass.lanes = lanes;
-  pass.depth = depth;
-  pass.tangent = static_cast<const T*>(tangent.const_data_ptr());
-  pass.activations = static_cast<const T*>(activations.const_data_ptr());
-  pass.states = static_cast<const T*>(states.const_data_ptr());
+  const int64_t workers = team_size(1 + pass.batch * pass.micro_steps() * H * H * K / 500000);
   pass.weight = weights.data();
-  pass.final_tangent = static_cast<T*>(final_tangent.mutable_data_ptr());
-  pass.current = workspace.room<T>({batch, 2, H, cell.states, K});
-  pass.coefficients = workspace.room<T>({lanes, H, cell.states * (cell.gates + cell.states)});
+  pass.current = workspace.room<T>({pass.batch, 2, H, cell.states, K});
   pass.scratch = workspace.room<T>({workers, cell.scratch});
-  if (batch > 0 && K > 0 && H > 0) run_team(workers, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
+  if (final_tangent.numel() > 0) run_team(workers, [&](const Worker& worker) { kernel(cell, T())(pass, worker); });
   return final_tangent;
 }
 
 template <auto table>
 Tensor folded(Tensor tangent, Tensor activations, Tensor states, Tensors weight_hh) {
-  check_dimensions(tangent, 4, "tangent");
-  check_dimensions(activations, 4, "activations");
-  check_floating(tangent, "tangent");
-  STD_TORCH_CHECK(tangent.is_contiguous(), "tangent must be contiguous");
-  return tangent.scalar_type() == ScalarType::Float
-             ? folded_as<float>(table(), tangent, activations, states, weight_hh)
-             : folded_as<double>(table(), tangent, activations, states, weight_hh);
+  check_window_operands(tangent, activations);
+  const auto run = tangent.scalar_type() == ScalarType::Float ? &folded_as<float> : &folded_as<double>;
+  return run(table(), tangent, activations, states, weight_hh);
 }
 
 }  // namespace
 
-#define LSH_FOLDED_SCHEMA(m, name) \
-  m.def(name "_folded_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] weight_hh) -> Tensor")
+#define LSH_SCHEMA(name, Cell) \
+  m.def(#name "_folded_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] weight_hh) -> Tensor");
+#define LSH_IMPL(name, Cell) m.impl(#name "_folded_tangent", TORCH_BOX(&folded<folded_##name##_table>));
 
-STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) {
-  LSH_FOLDED_SCHEMA(m, "elman");
-  LSH_FOLDED_SCHEMA(m, "gru");
-  LSH_FOLDED_SCHEMA(m, "lstm");
-  LSH_FOLDED_SCHEMA(m, "rhn");
-  LSH_FOLDED_SCHEMA(m, "free_rhn");
-}
-STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
-  m.impl("elman_folded_tangent", TORCH_BOX(&folded<folded_elman_table>));
-  m.impl("gru_folded_tangent", TORCH_BOX(&folded<folded_gru_table>));
-  m.impl("lstm_folded_tangent", TORCH_BOX(&folded<folded_lstm_table>));
-  m.impl("rhn_folded_tangent", TORCH_BOX(&folded<folded_rhn_table>));
-  m.impl("free_rhn_folded_tangent", TORCH_BOX(&folded<folded_free_rhn_table>));
+STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m){LSH_EVERY_CELL(LSH_SCHEMA)} STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
+  LSH_EVERY_CELL(LSH_IMPL)
 }
 
 }  // namespace lsh

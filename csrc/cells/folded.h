@@ -5,25 +5,18 @@
 //   d_next[s][u] = Σ_j (Σ_g L[s][g] W[g H + u][j]) d_state[0][j] + Σ_r D[s][r] d_state[r][u]
 //
 // and the G H rows of W fold into S H before anything is multiplied: half of the arithmetic for an LSTM, a third for a
-// GRU. Shapes as in cells/recurrence.h.
+// GRU.
 #pragma once
 
-#include <cstdint>
-
+#include "cells/tangent_window.h"
 #include "common/parallel.h"
 
 namespace lsh {
 
 template <class T>
-struct FoldedPass {
-  int64_t steps, batch, hidden, vectors, lanes, depth;
-  const T* tangent;        // (B, S, H, K)
-  const T* activations;    // (T * D, A, H, P)
-  const T* states;         // (T * D + 1, S, H, P)
+struct FoldedPass : TangentWindow<T> {
   const T* const* weight;  // D of (G * H, H)
-  T* final_tangent;        // (B, S, H, K)
   T* current;              // workspace (B, 2, H, S, K)
-  T* coefficients;         // workspace (P, H, S * (G + S))
   T* scratch;              // workers x the table's `scratch`
 };
 

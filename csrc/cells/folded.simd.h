@@ -19,7 +19,7 @@ struct Folded {
     for (int64_t b = 0; b < pass.batch; ++b) {
       transpose(pass.tangent + b * numbers, H * K, K, pass.current + b * 2 * numbers, K, S * K, K, units);
     }
-    for (int64_t step = 0; step < pass.steps * pass.depth; ++step) {
+    for (int64_t step = 0; step < pass.micro_steps(); ++step) {
       find_coefficients<Cell>(pass.activations + step * A * H * pass.lanes, pass.states + step * S * H * pass.lanes, H,
                               pass.lanes, units, pass.coefficients);
       wait_for_team(worker);
@@ -32,7 +32,7 @@ struct Folded {
       wait_for_team(worker);
     }
     for (int64_t b = 0; b < pass.batch; ++b) {
-      const T* last = pass.current + (b * 2 + pass.steps * pass.depth % 2) * numbers;
+      const T* last = pass.current + (b * 2 + pass.micro_steps() % 2) * numbers;
       transpose(last, K, S * K, pass.final_tangent + b * numbers, H * K, K, K, units);
     }
   }
@@ -86,16 +86,16 @@ struct Folded {
 }  // namespace LSH_LEVEL
 }  // namespace lsh
 
-// Defines the table `name` of the cell `Cell` at the SIMD level being compiled.
-#define LSH_FOLDED_KERNELS(name, Cell)                  \
-  namespace lsh {                                       \
-  namespace LSH_LEVEL {                                 \
-  extern const FoldedTable name;                        \
-  const FoldedTable name = {Cell::kGates,               \
-                            Cell::kStates,              \
-                            Cell::kActivations,         \
-                            kProductScratch<float>,     \
-                            Folded<Cell, float>::run,   \
-                            Folded<Cell, double>::run}; \
-  }                                                     \
+// Defines the table `folded_name` of the cell `Cell` at the SIMD level being compiled.
+#define LSH_FOLDED_KERNELS(name, Cell)                           \
+  namespace lsh {                                                \
+  namespace LSH_LEVEL {                                          \
+  extern const FoldedTable folded_##name;                        \
+  const FoldedTable folded_##name = {Cell::kGates,               \
+                                     Cell::kStates,              \
+                                     Cell::kActivations,         \
+                                     kProductScratch<float>,     \
+                                     Folded<Cell, float>::run,   \
+                                     Folded<Cell, double>::run}; \
+  }                                                              \
   }

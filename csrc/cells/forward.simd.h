@@ -31,7 +31,7 @@ struct Forward {
       output_chunks = share_chunks(worker, projection.panels.plan, projection.weight.pattern.row_offsets);
       outputs = units_of(projection.panels.plan, output_chunks);
       pack_rows(projection.weight, projection.panels, output_chunks);
-      clear_channels(pass.states, P, rows_from(O, units));
+      clear_channels(pass.states, P, rows_beyond(O, units));
     }
 
     pack_rows(layer.input_weight, layer.input_panels, chunks);
@@ -40,7 +40,8 @@ struct Forward {
       rows_to_lanes(pass.state + s * B * H, B, H, P, pass.states + s * H * P, channels(s, units, outputs));
     }
     load_scale(layer, outputs);
-    clear_lanes(pass.operand, O, P, 0, P, outputs);
+    for (int i = 0; i < 2; ++i) clear_padding(pass.operand + i * O * padded_lanes(P), O, P, outputs);
+    if constexpr (Cell::kProjects) clear_padding(layer.projection.hidden, H, P, units);
     for (int64_t lane = 0; lane < P; lane += 4) {
       const LanePlace place = lane_place<T>(lane, P, O);
       for (int64_t u = outputs.begin; u < outputs.end; ++u) {
@@ -89,10 +90,11 @@ struct Forward {
     const T* x = pass.input_tiles + tile * layer.input_size * layer.tiling.lanes;
     const int64_t used = layer.tiling.used(tile), together = B % 4 == 0 ? 4 : 1;  // lanes that one step has
     const int64_t lanes = layer.tiling.lanes_in(tile), cached = cached_lanes<T>(plan.columns);
-    for (int64_t begin = 0; begin < lanes; begin += cached) {
+    for (int64_t begin = 0; begin < used; begin += cached) {
+      const int64_t end = begin + cached < used ? begin + cached : used;
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         const int64_t first = chunk * plan.chunk_units, count = plan.units_in(chunk);
-        for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+        for_slabs_between<T>(begin, end, lanes, [&](const Slab& slab) {
           multiply_chunk(layer.input_panels, chunk, x, slab, sums);
           for (int64_t at = 0; at < slab.width<T>() && slab.first + at < used; at += together) {
             const LanePlace place = sums.place(slab, at);
@@ -183,7 +185,7 @@ struct Forward {
         }
       }
     }
-    if constexpr (Cell::kProjects) clear_channels(next, P, rows_from(O, {first, first + count}));
+    if constexpr (Cell::kProjects) clear_channels(next, P, rows_beyond(O, {first, first + count}));
   }
 };
 

@@ -25,7 +25,7 @@ static inline Range channels(int s, Range units, Range outputs) { return s == 0 
 // Lanes that time step t computes: its moving items, to the next multiple of 4.
 template <class T>
 static int64_t lanes_of(const Layer<T>& layer, int64_t t) {
-  return (layer.moving(t) + 3) / 4 * 4;
+  return round_to_four(layer.moving(t));
 }
 
 // The hold of time step t, of S states.

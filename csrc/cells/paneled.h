@@ -4,24 +4,17 @@
 // the panels stay from call to call, and tangent vectors are their lanes.
 #pragma once
 
-#include <cstdint>
-
+#include "cells/tangent_window.h"
 #include "common/parallel.h"
 #include "sparsity/panels.h"
 
 namespace lsh {
 
 template <class T>
-struct PaneledPass {
-  int64_t steps, batch, hidden, vectors, lanes, depth;
+struct PaneledPass : TangentWindow<T> {
   int64_t vector_lanes;          // K rounded up to a multiple of 4
-  const T* tangent;              // (B, S, H, K)
-  const T* activations;          // (T * D, A, H, P)
-  const T* states;               // (T * D + 1, S, H, P)
   const PanelMatrix<T>* panels;  // D of (G * H, H)
-  T* final_tangent;              // (B, S, H, K)
-  T* current;       // workspace (B, 2, S, H, padded vector_lanes) as slabs, and what a panel may read behind
-  T* coefficients;  // workspace (P, H, S * (G + S))
+  T* current;                    // workspace (B, 2, S, H, padded vector_lanes) as slabs
 };
 
 template <class T>

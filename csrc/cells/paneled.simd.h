@@ -22,7 +22,7 @@ struct Paneled {
     for (int64_t b = 0; b < pass.batch; ++b) to_slabs(pass, b, pass.current + b * 2 * numbers, units);
     ChunkSums<T> sums;
     const int64_t H = pass.hidden, P = pass.lanes;
-    for (int64_t step = 0; step < pass.steps * pass.depth; ++step) {
+    for (int64_t step = 0; step < pass.micro_steps(); ++step) {
       find_coefficients<Cell>(pass.activations + step * A * H * P, pass.states + step * S * H * P, H, P, units,
                               pass.coefficients);
       wait_for_team(worker);
@@ -37,7 +37,7 @@ struct Paneled {
         });
       }
     }
-    const int64_t last = pass.steps * pass.depth % 2;
+    const int64_t last = pass.micro_steps() % 2;
     for (int64_t b = 0; b < pass.batch; ++b) from_slabs(pass, b, pass.current + (b * 2 + last) * numbers, units);
   }
 
@@ -132,12 +132,12 @@ struct Paneled {
 }  // namespace LSH_LEVEL
 }  // namespace lsh
 
-// Defines the table `name` of the cell `Cell` at the SIMD level being compiled.
-#define LSH_PANELED_KERNELS(name, Cell)                                                                  \
-  namespace lsh {                                                                                        \
-  namespace LSH_LEVEL {                                                                                  \
-  extern const PaneledTable name;                                                                        \
-  const PaneledTable name = {Cell::kGates, Cell::kStates, Cell::kActivations, Paneled<Cell, float>::run, \
-                             Paneled<Cell, double>::run};                                                \
-  }                                                                                                      \
+// Defines the table `paneled_name` of the cell `Cell` at the SIMD level being compiled.
+#define LSH_PANELED_KERNELS(name, Cell)                                                                            \
+  namespace lsh {                                                                                                  \
+  namespace LSH_LEVEL {                                                                                            \
+  extern const PaneledTable paneled_##name;                                                                        \
+  const PaneledTable paneled_##name = {Cell::kGates, Cell::kStates, Cell::kActivations, Paneled<Cell, float>::run, \
+                                       Paneled<Cell, double>::run};                                                \
+  }                                                                                                                \
   }

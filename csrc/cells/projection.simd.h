@@ -18,8 +18,8 @@ static inline Range units_of(const PanelPlan& plan, Range chunks) {
   return {begin < all ? begin : all, end < all ? end : all};  // the last chunk may be cut, and a share without chunks
 }
 
-// The rows [begin, end) from row `first` on.
-static inline Range rows_from(int64_t first, Range rows) {
+// The rows [begin, end) without those before row `first`.
+static inline Range rows_beyond(int64_t first, Range rows) {
   const int64_t begin = rows.begin > first ? rows.begin : first;
   return {begin, rows.end > begin ? rows.end : begin};
 }

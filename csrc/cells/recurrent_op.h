@@ -40,8 +40,6 @@ struct LayerTensors {
   OptionalTensor batch_sizes, hold, state_scale;
 };
 
-inline int64_t round_to_four(int64_t n) { return (n + 3) / 4 * 4; }
-
 template <class Backend, class Table>
 struct RecurrentOp {
   // What a layer owns while a pass runs: its matrices and their workspaces.

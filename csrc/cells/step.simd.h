@@ -8,7 +8,7 @@
 namespace lsh {
 namespace LSH_LEVEL {
 
-constexpr int64_t kFewLanes = (kFewItems + 3) / 4 * 4;
+constexpr int64_t kFewLanes = round_to_four(kFewItems);
 
 // Calls body(lane, width tag) over `lanes`, a multiple of 4, in full vectors, then in one of eight and one of four.
 template <class T, class Body>
@@ -51,11 +51,12 @@ static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t la
   }
 }
 
-// Adds (B, H) row-major to (H, P) lanes for the units [begin, end), four by four.
-template <class T>
-static void add_rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
-  for (int64_t b = 0; b < batch; b += 4) {
-    const int here = batch - b < 4 ? int(batch - b) : 4;
+// (B, H) row-major to (H, P) lanes for the units [begin, end), four by four: lanes without an item become zero; or
+// added to what stands there.
+template <bool kAdd = false, class T>
+static void rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
+  for (int64_t b = 0; b < (kAdd ? batch : lanes); b += 4) {
+    const int here = batch - b >= 4 ? 4 : batch > b ? int(batch - b) : 0;
     int64_t u = units.begin;
     for (; u + 4 <= units.end; u += 4) {
       Vector<T, 4> block[4];
@@ -63,11 +64,15 @@ static void add_rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int6
       transpose<T, 4>(block);
       for (int i = 0; i < 4; ++i) {
         T* lane = out + (u + i) * lanes + b;
-        store<T, 4>(lane, load<T, 4>(lane) + block[i]);
+        store<T, 4>(lane, kAdd ? load<T, 4>(lane) + block[i] : block[i]);
       }
     }
     for (; u < units.end; ++u) {
-      for (int j = 0; j < here; ++j) out[u * lanes + b + j] += rows[(b + j) * hidden + u];
+      T* lane = out + u * lanes + b;
+      for (int j = 0; j < 4; ++j) {
+        const T number = j < here ? rows[(b + j) * hidden + u] : T(0);
+        lane[j] = kAdd ? lane[j] + number : number;
+      }
     }
   }
 }
@@ -108,6 +113,17 @@ static void clear_lanes(T* tile, int64_t channels, int64_t tile_lanes, int64_t b
   }
 }
 
+// Zeroes the lanes that complete the last vector of channels in slabs: products read them and nobody writes them, and
+// processors are slow with some of the numbers that bits left over may be.
+template <class T>
+static void clear_padding(T* slabs, int64_t channels, int64_t lanes, Range rows) {
+  const Slab last = slab_at<T>(lanes / kSlabLanes<T> * kSlabLanes<T>, lanes);
+  const int64_t width = last.full * kWidth<T>;
+  for (int64_t lane = lanes - last.first; lane < width; ++lane) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) slabs[channels * last.first + row * width + lane] = 0;
+  }
+}
+
 // Zeroes the channels `rows` of (C, lanes).
 template <class T>
 static void clear_channels(T* out, int64_t lanes, Range rows) {
@@ -120,15 +136,6 @@ LSH_INLINE void keep_from(Vector<T, N>& v, const Vector<T, N>& kept, int64_t lan
   if (lane + N <= moving) return;
   for (int i = 0; i < N; ++i) {
     if (lane + i >= moving) v[i] = kept[i];
-  }
-}
-
-// (B, H) row-major to (H, P) lanes for the units [begin, end).
-template <class T>
-static void rows_to_lanes(const T* rows, int64_t batch, int64_t hidden, int64_t lanes, T* out, Range units) {
-  for (int64_t u = units.begin; u < units.end; ++u) {
-    for (int64_t b = 0; b < batch; ++b) out[u * lanes + b] = rows[b * hidden + u];
-    for (int64_t b = batch; b < lanes; ++b) out[u * lanes + b] = 0;
   }
 }
 

@@ -25,7 +25,7 @@ struct Tangent {
     if constexpr (Cell::kProjects) {
       outputs = share_by_cost(worker, O, layer.projection.weight.pattern.row_offsets, 1);
       gather_rows(layer.projection.weight, outputs.begin, outputs.end);
-      absent = rows_from(O, units);
+      absent = rows_beyond(O, units);
     }
     if (pass.input_tangent) gather_owned_rows<G>(layer.input_weight, H, units);
     for (int64_t d = 0; d < layer.depth; ++d) gather_owned_rows<G>(layer.recurrent_weight[d], H, units);

@@ -9,9 +9,10 @@
 
 namespace lsh {
 
+// On a line each: who arrives must not take the other from those who watch it.
 struct Barrier {
-  std::atomic<int> waiting{0};
-  std::atomic<int> generation{0};
+  alignas(64) std::atomic<int> waiting{0};
+  alignas(64) std::atomic<int> generation{0};
 };
 
 // One member of the team: `index` of `count`, and the barrier that they share.

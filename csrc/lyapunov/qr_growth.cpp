@@ -21,13 +21,14 @@ QRGrowthTensors qr_growth_as(const Tensor& tangent) {
   QRGrowthTensors results = empty_growth(tangent);
   auto& [basis, log_growth, lost, condition, method] = results;
 
-  const int64_t most = 1 + n * K * K / 500000 * (n * K <= kAloneUpTo ? batch : 1);
-  const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(most, torch::stable::get_num_threads()));
+  const bool alone = n * K <= kAloneUpTo;
+  int64_t workers = team_size(1 + n * K * K / 500000 * (alone ? batch : 1));
+  if (alone && batch > 1 && 3 * batch >= workers) workers = std::min(workers, batch);  // a share of one scales badly
   QRGrowthPass<T> pass{};
   pass.batch = batch;
   pass.rows = n;
   pass.columns = K;
-  pass.sets = batch >= workers && n * K <= kAloneUpTo ? workers : 1;
+  pass.sets = batch >= workers && alone ? workers : 1;
   pass.tangent = static_cast<const T*>(tangent.const_data_ptr());
   pass.basis = static_cast<T*>(basis.mutable_data_ptr());
   pass.log_growth = static_cast<double*>(log_growth.mutable_data_ptr());

@@ -22,14 +22,6 @@ namespace {
 
 constexpr int kTileSteps = kTile * kTile / kThreads;  // entries of a tile that a thread has: those of one column
 constexpr int kReflectors = 1024;                     // threads of a block that reflects
-constexpr double kTwoPasses = 0.05;
-
-template <class T>
-struct Limits {
-  static constexpr double kEpsilon = sizeof(T) == 4 ? 1.1920929e-7 : 2.220446049250313e-16;
-  static constexpr double kOnePass = sizeof(T) == 4 ? 4e-6 : 1e-12;
-  static constexpr double kSafe = sizeof(T) == 4 ? 1e9 : 1e120;
-};
 
 struct Tile {
   double at[kTile][kTile + 1];
@@ -60,7 +52,7 @@ __global__ void begin(QRGrowthDevicePass<T> pass) {
   for (int64_t j = 0; j < K; ++j) {
     const double most = pass.largest[b * K + j];
     finite = finite && most == most;
-    safe = safe && most >= 1 / Limits<T>::kSafe && most <= Limits<T>::kSafe;
+    safe = safe && most >= 1 / QRLimits<T>::kSafe && most <= QRLimits<T>::kSafe;
   }
   const bool narrow = 2 * K <= pass.rows;
   pass.broken[b] = 0;
@@ -169,7 +161,7 @@ __global__ void factor_diagonal(QRGrowthDevicePass<T> pass, QRState when, int64_
     x.at[tile_row(i)][tile_column()] = 0;
   }
   __syncthreads();
-  const double least = Limits<T>::kEpsilon / 2 / kTwoPasses;
+  const double least = QRLimits<T>::kEpsilon / 2 / QRLimits<T>::kTwoPasses;
   for (int k = 0; k < kTile; ++k) {
     const double pivot = r.at[k][k];
     __syncthreads();
@@ -291,9 +283,9 @@ __global__ void conclude(QRGrowthDevicePass<T> pass, QRState when) {
     own = larger(own, sum);
   }
   const double squared = largest_of(own, numbers, kThreads);
-  bool good = !pass.broken[b] && squared * Limits<T>::kEpsilon / 2 <= kTwoPasses;
+  bool good = !pass.broken[b] && squared * QRLimits<T>::kEpsilon / 2 <= QRLimits<T>::kTwoPasses;
   if (again) good = good && squared < 4;  // else the first basis was not even nearly orthonormal
-  const bool enough = squared * Limits<T>::kEpsilon / 2 <= Limits<T>::kOnePass;
+  const bool enough = squared * QRLimits<T>::kEpsilon / 2 <= QRLimits<T>::kOnePass;
   for (int64_t j = threadIdx.x; good && j < K; j += kThreads) {
     const double growth = log(gram[j * K + j] * pass.length[b * K + j]);
     pass.log_growth[b * K + j] = again ? pass.log_growth[b * K + j] + growth : growth;
@@ -438,23 +430,23 @@ __global__ void __launch_bounds__(kReflectors) reflect(QRGrowthDevicePass<T> pas
   double least = 1;
   for (int64_t j = threadIdx.x; j < K; j += kReflectors) {
     const double diagonal = fabs(double(a[j * K + j]));
-    pass.log_growth[b * K + j] = diagonal > 0 ? log(diagonal) + log(length[j]) : log(Limits<T>::kEpsilon * longest);
+    pass.log_growth[b * K + j] = diagonal > 0 ? log(diagonal) + log(length[j]) : log(QRLimits<T>::kEpsilon * longest);
     lost[j] = largest[j] == 0;
     const double share = lost[j] ? 0 : diagonal / largest[j];
     if (share < least) least = share;
   }
   least = -largest_of(-least, sums, kReflectors);
   double condition = 1 / least;
-  if (!(least * least > Limits<T>::kEpsilon)) {
+  if (!(least * least > QRLimits<T>::kEpsilon)) {
     for (int64_t i = threadIdx.x; i < K * K; i += kReflectors) {
       const int64_t row = i / K, j = i % K;
       double entry = row > j || lost[j] ? 0 : double(a[row * K + j]) / largest[j];
       if (row == j && lost[j]) entry = 1;  // a column that is zero is not rounded and leaves the others alone
-      if (row == j && entry == 0) entry = Limits<T>::kEpsilon;
+      if (row == j && entry == 0) entry = QRLimits<T>::kEpsilon;
       unit[i] = entry;
     }
     __syncthreads();
-    const double rounding = sqrt(double(n)) * Limits<T>::kEpsilon;
+    const double rounding = sqrt(double(n)) * QRLimits<T>::kEpsilon;
     double most = 0;
     for (int64_t j = threadIdx.x; j < K; j += kReflectors) {  // a column of the inverse a thread, upwards
       double squares = 0;

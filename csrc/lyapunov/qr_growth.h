@@ -15,6 +15,16 @@ enum class QRMethod : int32_t { not_finite = -1, one_pass = 1, two_passes = 2, r
 // Columns that are reflected together, and that are reduced one after the other, at most.
 constexpr int64_t kPanel = 128, kLeaf = 16;
 
+// What decides between methods, for the condition κ of columns of length 1 and the rounding u = kEpsilon / 2.
+template <class T>
+struct QRLimits {
+  static constexpr double kEpsilon = sizeof(T) == 4 ? 1.1920929e-7 : 2.220446049250313e-16;
+  static constexpr double kOnePass = sizeof(T) == 4 ? 4e-6 : 1e-12;  // of κ² u, as is the next
+  static constexpr double kTwoPasses = 0.05;
+  // Squares in columns whose length lies in [1 / kSafe, kSafe] neither overflow nor vanish where they matter.
+  static constexpr double kSafe = sizeof(T) == 4 ? 1e9 : 1e120;
+};
+
 template <class T>
 struct QRGrowthPass {
   int64_t batch, rows, columns;

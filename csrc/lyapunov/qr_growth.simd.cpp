@@ -19,20 +19,13 @@ namespace lsh {
 namespace LSH_LEVEL {
 namespace {
 
-template <class T>
-constexpr double kEpsilon = sizeof(T) == 4 ? 1.1920929e-7 : 2.220446049250313e-16;
-template <class T>
-constexpr double kOnePass = sizeof(T) == 4 ? 4e-6 : 1e-12;
-constexpr double kTwoPasses = 0.05;
-// Squares in columns whose length lies in [1 / kSafe, kSafe] neither overflow nor vanish where they matter.
-template <class T>
-constexpr double kSafe = sizeof(T) == 4 ? 1e9 : 1e120;
-
 double larger(double a, double b) { return a > b ? a : b; }
 
 // One matrix of the batch, with the workspaces of whoever works on it.
 template <class T>
 struct Orthonormaliser {
+  using Limits = QRLimits<T>;
+
   int64_t n, K;
   const T* tangent;
   T* basis;
@@ -75,7 +68,7 @@ struct Orthonormaliser {
     const bool narrow = 2 * K <= n;
     if (narrow) {
       const double first = cholesky_pass(tangent, false, worker);
-      if (first > 0 && first * first * kEpsilon<T> / 2 <= kOnePass<T>) {
+      if (first > 0 && first * first * Limits::kEpsilon / 2 <= Limits::kOnePass) {
         times_inverse(tangent, basis, worker);
         if (worker.index == 0) conclude(QRMethod::one_pass, first);
         return;
@@ -154,7 +147,7 @@ struct Orthonormaliser {
     bool safe = true;  // a column whose squares overflow, vanish or are not numbers is not
     for (int64_t j = 0; j < K; ++j) {
       length[j] = __builtin_sqrt(gram[j * K + j]);
-      safe = safe && length[j] >= 1 / kSafe<T> && length[j] <= kSafe<T>;
+      safe = safe && length[j] >= 1 / Limits::kSafe && length[j] <= Limits::kSafe;
     }
     if (!safe) return 0;
     for (int64_t i = 0; i < K; ++i) {
@@ -162,7 +155,7 @@ struct Orthonormaliser {
       for (int64_t j = i + 1; j < K; ++j) gram[i * K + j] *= scale / length[j];
       gram[i * K + i] = 1;
     }
-    const double least = kEpsilon<T> / 2 / kTwoPasses;
+    const double least = Limits::kEpsilon / 2 / Limits::kTwoPasses;
     if (!factor_cholesky(gram, K, least, between, scratch)) return 0;
     invert_triangle(gram, K, K, inverse, K, between, scratch);
     for (int64_t j = 0; j < K; ++j) largest[j] = 0;
@@ -175,7 +168,7 @@ struct Orthonormaliser {
     }
     double most = 0;
     for (int64_t j = 0; j < K; ++j) most = larger(most, largest[j]);
-    if (!(most * kEpsilon<T> / 2 <= kTwoPasses)) return 0;
+    if (!(most * Limits::kEpsilon / 2 <= Limits::kTwoPasses)) return 0;
     for (int64_t j = 0; j < K; ++j) {
       const double growth = ::log(gram[j * K + j] * length[j]);
       log_growth[j] = again ? log_growth[j] + growth : growth;
@@ -195,7 +188,8 @@ struct Orthonormaliser {
   void reflect(const Worker& worker) {
     if (worker.index == 0) {  // powers of two change no digit and keep squares in range
       for (int64_t j = 0; j < K; ++j) {
-        length[j] = largest[j] > 0 ? ::exp2(double(::ilogb(largest[j]))) : 1.0;
+        // No less than the least normal number, whose inverse is finite.
+        length[j] = largest[j] > 0 ? larger(::exp2(double(::ilogb(largest[j]))), 0x1p-1022) : 1.0;
         inverse[j] = 1 / length[j];
       }
     }
@@ -225,13 +219,13 @@ struct Orthonormaliser {
     }
     for (int64_t j = 0; j < K; ++j) {
       const double diagonal = __builtin_fabs(double(matrix[j * K + j]));
-      const double stretch = diagonal > 0 ? ::log(diagonal) + ::log(length[j]) : ::log(kEpsilon<T> * longest);
+      const double stretch = diagonal > 0 ? ::log(diagonal) + ::log(length[j]) : ::log(Limits::kEpsilon * longest);
       log_growth[j] = stretch;
       lost[j] = largest[j] == 0;
       const double unit = lost[j] ? 0 : diagonal / largest[j];
       least = unit < least ? unit : least;
     }
-    if (least * least > kEpsilon<T>) return 1 / least;
+    if (least * least > Limits::kEpsilon) return 1 / least;
     for (int64_t i = 0; i < K; ++i) {
       for (int64_t j = i; j < K; ++j) gram[i * K + j] = lost[j] ? 0 : matrix[i * K + j] / largest[j];
     }
@@ -240,11 +234,11 @@ struct Orthonormaliser {
       if (lost[j]) {
         diagonal = 1;  // a column that is zero is not rounded and leaves the others alone
       } else if (diagonal == 0) {
-        diagonal = kEpsilon<T>;
+        diagonal = Limits::kEpsilon;
       }
     }
     invert_triangle(gram, K, K, inverse, K, between, scratch);
-    const double rounding = __builtin_sqrt(double(n)) * kEpsilon<T>;
+    const double rounding = __builtin_sqrt(double(n)) * Limits::kEpsilon;
     double most = 0;
     for (int64_t j = 0; j < K; ++j) {
       double sum = 0;

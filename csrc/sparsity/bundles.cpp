@@ -29,6 +29,12 @@ bool bundles_of_gates(const PatternView& p, int64_t gates) {
 
 }  // namespace
 
+bool can_bundle(Bundles bundles, int64_t gates, int64_t units, int64_t most) {
+  if (bundles.rows == 1) return !bundles.of_gates;
+  if (bundles.of_gates) return bundles.rows == gates && gates >= 2 && gates <= std::min<int64_t>(most, 4);
+  return (bundles.rows == 4 || bundles.rows == 8) && bundles.rows <= most && units % bundles.rows == 0;
+}
+
 Bundles find_bundles(const PatternView& pattern, int64_t gates, int64_t most) {
   const auto units = [&](int64_t height) { return height <= most && bundles_of_units(pattern, gates, height); };
   if (pattern.non_zeros == 0) return {};

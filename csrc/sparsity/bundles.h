@@ -12,6 +12,9 @@ struct Bundles {
   bool of_gates = false;
 };
 
+// Whether there are bundles like that in a matrix of so many units and gates.
+bool can_bundle(Bundles bundles, int64_t gates, int64_t units, int64_t most);
+
 // The largest bundles of at most `most` rows that all of a pattern's rows come in. Reads little of a pattern that has
 // none.
 Bundles find_bundles(const PatternView& pattern, int64_t gates, int64_t most);

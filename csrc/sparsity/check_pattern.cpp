@@ -12,6 +12,9 @@ PatternRoom pattern_room(const Tensor& pattern, int64_t rows, int64_t columns, c
   STD_TORCH_CHECK(pattern.scalar_type() == ScalarType::Int, name, " must be int32, got ",
                   dtype_name(pattern.scalar_type()));
   STD_TORCH_CHECK(pattern.is_contiguous(), name, " must be contiguous");
+  constexpr int64_t kMost = (int64_t(1) << 31) - 1;
+  STD_TORCH_CHECK(rows >= 0 && columns >= 0 && rows <= kMost && columns <= kMost,
+                  "rows and columns must be in [0, 2**31), got ", rows, " and ", columns);
   const int64_t by_rows = pattern.size(0) - (kPatternHeader + rows + 1), by_both = by_rows - (columns + 1);
   STD_TORCH_CHECK(by_rows >= 0, name, " must hold ", kPatternHeader + rows + 1, " + capacity numbers for a ", rows,
                   " x ", columns, " matrix, got ", pattern.size(0));

@@ -12,6 +12,9 @@
 
 namespace lsh {
 
+// Rounded up to what the vectors of every SIMD level can take.
+constexpr int64_t round_to_four(int64_t lanes) { return (lanes + 3) / 4 * 4; }
+
 // Rounded up to whole cache lines of float32, which are whole vectors at every SIMD level.
 inline int64_t padded_lanes(int64_t lanes) { return (lanes + 15) / 16 * 16; }
 

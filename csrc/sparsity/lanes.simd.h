@@ -97,17 +97,19 @@ LSH_INLINE void transpose(Vector<T, N> (&v)[N]) {
   if constexpr (H > 1) transpose<T, N, H / 2>(v);
 }
 
-// (T, B, C) row-major into the lane tile `tile`; padding lanes become zero.
+// Channels, whole vectors of them or the last ones, of (T, B, C) row-major into the lane tile `tile`; padding lanes
+// become zero.
 template <class T>
-static void sequence_to_tile(const LaneTiles& tiling, int64_t tile, int64_t channels, const T* sequence, T* out) {
+static void sequence_to_tile(const LaneTiles& tiling, int64_t tile, int64_t channels, Range which, const T* sequence,
+                             T* out) {
   constexpr int W = kWidth<T>;
   const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile);
   sequence += tiling.first_step(tile) * tiling.batch * channels;
   for (int64_t lane = 0; lane < lanes; lane += W) {
     const LanePlace place = lane_place<T>(lane, lanes, channels);
     const int here = used - lane >= W ? W : used - lane > 0 ? int(used - lane) : 0;
-    for (int64_t c = 0; c < channels; c += W) {
-      const int wide = channels - c >= W ? W : int(channels - c);
+    for (int64_t c = which.begin; c < which.end; c += W) {
+      const int wide = which.end - c >= W ? W : int(which.end - c);
       Vector<T, W> block[W];
       for (int i = 0; i < W; ++i) {
         const T* row = sequence + (lane + i) * channels + c;

@@ -44,7 +44,7 @@ struct LinearOp {
 
   static Tensor forward(Tensor input, Tensor weight, Tensor pattern, OptionalTensor bias, int64_t rows,
                         bool dense_gradient) {
-    check_input(input, rows);
+    check_input(input);
     check_gradient_form(weight, dense_gradient, "weight");
     const auto run = input.scalar_type() == ScalarType::Float ? &forward_as<float> : &forward_as<double>;
     return run(input, weight, pattern, bias, rows);
@@ -91,17 +91,16 @@ struct LinearOp {
   static std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad_output, Tensor input, Tensor weight, Tensor pattern,
                                                      bool input_gradient, bool bias_gradient, bool dense_gradient) {
     check_dimensions(grad_output, 2, "grad_output");
-    check_input(input, grad_output.size(1));
+    check_input(input);
     const auto run = input.scalar_type() == ScalarType::Float ? &backward_as<float> : &backward_as<double>;
     return run(grad_output, input, weight, pattern, input_gradient, bias_gradient, dense_gradient);
   }
 
  private:
-  static void check_input(const Tensor& input, int64_t rows) {
+  static void check_input(const Tensor& input) {
     check_dimensions(input, 2, "input");
     check_floating(input, "input");
     STD_TORCH_CHECK(input.is_contiguous(), "input must be contiguous");
-    STD_TORCH_CHECK(rows >= 0 && rows < (int64_t(1) << 31), "rows must be in [0, 2**31), got ", rows);
   }
 };
 

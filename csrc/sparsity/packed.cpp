@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "common/simd_level.h"
+#include "common/team.h"
 #include "sparsity/cpu_patterns.h"
 #include "sparsity/prepare_lookup.h"
 
@@ -18,6 +19,11 @@ namespace {
 
 const PackKernels<float>& kernels(float) { return pack_weight_table().float32; }
 const PackKernels<double>& kernels(double) { return pack_weight_table().float64; }
+
+template <class T>
+int64_t workers_for(const SparseMatrix<T>& weight) {
+  return 1 + weight.pattern.non_zeros / 65536;
+}
 
 // A tensor with a header and room for the arrays of `matrix`, which are laid out in it. Zeros, so that no byte of it is
 // left to chance.
@@ -39,7 +45,8 @@ Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, Pack
 template <class T>
 Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor& like, Workspace& workspace) {
   const LookupMatrix<T> loose = prepare_lookup(weight, gates, workspace);
-  kernels(T()).lookup(weight, loose);
+  run_team(workers_for(weight),
+           [&](const Worker& worker) { kernels(T()).lookup(weight, loose, share(worker, loose.plan.slices())); });
   LookupMatrix<T> tight{loose.plan};
   const int64_t slices = loose.plan.slices(), places = gates * loose.plan.width;
   const int64_t together = loose.plan.together(), words = loose.plan.width;
@@ -64,7 +71,8 @@ template <class T>
 Tensor packed_panels(const SparseMatrix<T>& weight, int64_t gates, int64_t lanes, const Tensor& like,
                      Workspace& workspace) {
   const PanelMatrix<T> loose = panels_by_rows(weight, gates, lanes, workspace);
-  kernels(T()).panels(weight, loose);
+  run_team(workers_for(weight),
+           [&](const Worker& worker) { kernels(T()).panels(weight, loose, share(worker, loose.plan.chunks)); });
   PanelMatrix<T> tight{loose.plan};
   const PanelPlan& plan = loose.plan;
   const int64_t starts = plan.panels * plan.groups() + 1, R = plan.bundle_rows;
@@ -98,8 +106,6 @@ Tensor pack(const Tensor& weight, const Tensor& pattern, int64_t rows, int64_t c
 Tensor pack_weight(Tensor weight, Tensor pattern, int64_t rows, int64_t columns, int64_t gates, int64_t lanes) {
   check_floating(weight, "weight");
   STD_TORCH_CHECK(weight.is_cpu(), "weight must be on the CPU");
-  STD_TORCH_CHECK(rows >= 0 && columns >= 0 && rows < (int64_t(1) << 31) && columns < (int64_t(1) << 31),
-                  "rows and columns must be in [0, 2**31), got ", rows, " and ", columns);
   STD_TORCH_CHECK(gates >= 1 && gates <= 4 && rows % gates == 0, "gates must be in [1, 4] and divide ", rows,
                   " rows, got ", gates);
   STD_TORCH_CHECK(lanes >= 1, "lanes must be at least 1, got ", lanes);

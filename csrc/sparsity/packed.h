@@ -59,10 +59,11 @@ uintptr_t lay_out(PanelMatrix<T>& matrix, int64_t entries, uintptr_t begin) {
   return pieces.end();
 }
 
+// Packs some chunks, or slices.
 template <class T>
 struct PackKernels {
-  void (*panels)(const SparseMatrix<T>&, const PanelMatrix<T>&);
-  void (*lookup)(const SparseMatrix<T>&, const LookupMatrix<T>&);
+  void (*panels)(const SparseMatrix<T>&, const PanelMatrix<T>&, Range chunks);
+  void (*lookup)(const SparseMatrix<T>&, const LookupMatrix<T>&, Range slices);
 };
 
 struct PackTable {

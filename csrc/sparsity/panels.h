@@ -5,8 +5,9 @@
 // sorted by how many non-zeros a row of theirs has there, and as many taken at a time as sums fit in registers: a
 // group. The group's k-th values stand side by side, and beside them the places in the panel, one a bundle, so that
 // lanes are loaded once for all rows of a bundle. A bundle with fewer non-zeros than the longest of its group repeats
-// its last column with the value zero; one with none at all is replaced by a row of sums that nobody reads. Made for
-// every call from the pattern, as the values change with every step: it costs as much as a few steps' products.
+// its last column with the value zero; one with none at all is replaced by a row of sums that nobody reads. Made anew
+// in a call of training, as the values change with every step: it costs as much as a few steps' products. Where weights
+// stay as they are it is kept (packed.h).
 #pragma once
 
 #include <cstdint>
@@ -66,12 +67,6 @@ struct PanelMatrix {
   uint8_t* slots;     // (chunks, panels, groups, group_rows): the row of the chunk that a slot belongs to
   int64_t* bases;     // (chunks): where a chunk's entries begin
   bool ready;         // packed before this call
-};
-
-// Packs chunks of a matrix by rows, at one SIMD level.
-struct PackPanelsTable {
-  void (*float32)(const SparseMatrix<float>&, const PanelMatrix<float>&, Range chunks);
-  void (*float64)(const SparseMatrix<double>&, const PanelMatrix<double>&, Range chunks);
 };
 
 // Columns whose lanes, `lane_bytes` a column, stay in the first-level cache; or more, at most so many times as many,

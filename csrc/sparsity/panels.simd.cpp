@@ -9,7 +9,7 @@ constexpr int64_t kStretch =
     8;  // steps of a group whose numbers are asked for at once: a processor has few lines under way
 constexpr int kUnusedSlot = int(kChunkRows);  // the row of sums that nobody reads
 
-// Rows 0 … rows - 1 in the order of descending counts, ties in ascending order. Returns nothing of rows without any.
+// Rows 0 … rows - 1 in the order of descending counts, ties in ascending order.
 static inline void sort_by_count(const int32_t* count, int64_t rows, uint8_t* order) {
   int32_t most = 0, least = count[0];
   for (int64_t i = 0; i < rows; ++i) {
@@ -415,9 +415,6 @@ void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, con
   template void multiply_chunk<T>(const PanelMatrix<T>&, int64_t, const T*, const Slab&, ChunkSums<T>&);
 LSH_INSTANTIATE(float)
 LSH_INSTANTIATE(double)
-
-extern const PackPanelsTable pack_panels;
-const PackPanelsTable pack_panels = {pack_rows<float>, pack_rows<double>};
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

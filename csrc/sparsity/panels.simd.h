@@ -52,7 +52,7 @@ struct ChunkSums {
   }
 };
 
-// The product of one chunk with one slab of `x`, whose channels are the matrix's columns and which has `lanes` lanes.
+// The product of one chunk with one slab of `x`, whose channels are the matrix's columns.
 template <class T>
 void multiply_chunk(const PanelMatrix<T>& matrix, int64_t chunk, const T* x, const Slab& slab, ChunkSums<T>& sums);
 

@@ -18,14 +18,17 @@ inline double density_of(const PatternView& pattern) {
   return double(pattern.non_zeros) / std::max(double(pattern.rows) * double(pattern.columns), 1.0);
 }
 
-// Lanes of a slab at the widest level, at most: what a product takes at once of `lanes` lanes.
-inline int64_t slab_lanes(int64_t lanes) { return std::min<int64_t>(lanes, 32); }
+// Bytes of the lanes of a column that a product takes at once: those of a slab at the widest level, at most.
+template <class T>
+int64_t slab_bytes(int64_t lanes) {
+  return std::min<int64_t>(lanes * int64_t(sizeof(T)), 128);
+}
 
 template <class T>
 PanelPlan plan_by_rows(const SparseMatrix<T>& matrix, int64_t gates, int64_t lanes) {
   const PatternView& p = matrix.pattern;
-  const int64_t bytes = slab_lanes(lanes) * int64_t(sizeof(T));
-  return plan_panels(p.rows / gates, gates, p.columns, bytes, density_of(p), find_bundles(p, gates, most_group_rows()));
+  const Bundles bundles = find_bundles(p, gates, most_group_rows());
+  return plan_panels(p.rows / gates, gates, p.columns, slab_bytes<T>(lanes), density_of(p), bundles);
 }
 
 // The weight by rows, `gates` of them per unit, for products with `lanes` lanes: room for it, or what its bytes hold.
@@ -40,8 +43,37 @@ PanelMatrix<T> panels_by_rows(const SparseMatrix<T>& matrix, int64_t gates, int6
 template <class T>
 PanelMatrix<T> panels_by_columns(const SparseMatrix<T>& matrix, int64_t lanes, Workspace& workspace) {
   const PatternView& p = matrix.pattern;
-  const int64_t bytes = slab_lanes(lanes) * int64_t(sizeof(T));
-  return prepare_panels<T>(plan_panels(p.columns, 1, p.rows, bytes, density_of(p)), p.non_zeros, workspace);
+  const PanelPlan plan = plan_panels(p.columns, 1, p.rows, slab_bytes<T>(lanes), density_of(p));
+  return prepare_panels<T>(plan, p.non_zeros, workspace);
+}
+
+// The weight (gates * units, columns) by rows of which nothing but its bytes is at hand: these say themselves how many
+// non-zeros there are, and in which bundles.
+template <class T>
+PanelMatrix<T> panels_of_bytes(const Tensor& bytes, int64_t gates, int64_t units, int64_t columns, int64_t lanes,
+                               const char* name) {
+  STD_TORCH_CHECK(bytes.is_cpu() && bytes.is_contiguous() && bytes.dim() == 1 &&
+                      bytes.scalar_type() == ScalarType::Byte &&
+                      bytes.size(0) >= kPackedHeader * int64_t(sizeof(int64_t)),
+                  name, " must be bytes that lsh::pack_weight made, got ", dtype_name(bytes.scalar_type()),
+                  " of shape ", shape_text(bytes));
+  SparseMatrix<T> matrix{};
+  matrix.name = name;
+  matrix.bytes = static_cast<const char*>(bytes.const_data_ptr());
+  matrix.byte_count = bytes.size(0);
+  int64_t header[kPackedHeader];
+  PanelPlan said{};
+  std::memcpy(header, matrix.bytes, sizeof(header));
+  std::memcpy(&said, header + kPackedPlan + 1, sizeof(said));
+  matrix.pattern.rows = gates * units;
+  matrix.pattern.columns = columns;
+  // Where these cannot be, the plan made from others is not the one that was packed.
+  const int64_t non_zeros = header[kPackedNonZeros], most = gates * units * columns;
+  if (non_zeros >= 0 && non_zeros <= most) matrix.pattern.non_zeros = non_zeros;
+  Bundles bundles{said.bundle_rows, said.gate_bundles != 0};
+  if (!can_bundle(bundles, gates, units, most_group_rows())) bundles = {};
+  return read_panels(matrix,
+                     plan_panels(units, gates, columns, slab_bytes<T>(lanes), density_of(matrix.pattern), bundles));
 }
 
 // Room for gradients of weights, for `workers` of them.

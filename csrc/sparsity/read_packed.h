@@ -10,6 +10,14 @@
 
 namespace lsh {
 
+inline void check_meant(bool meant, const char* name) {
+  STD_TORCH_CHECK(meant, name, " as bytes must be packed for this product and pattern, got another's");
+}
+
+inline void check_packed(bool good, const char* name) {
+  STD_TORCH_CHECK(good, name, " as bytes must be as lsh::pack_weight made it, got numbers that point outside");
+}
+
 // The header's plan and the arrays behind it; throws unless they are for this matrix and this kind of product.
 template <class T, class Matrix>
 Matrix open_packed(const SparseMatrix<T>& from, PackedKind kind, int64_t gates, int64_t& room) {
@@ -22,10 +30,10 @@ Matrix open_packed(const SparseMatrix<T>& from, PackedKind kind, int64_t gates, 
   Matrix matrix{};
   matrix.ready = true;
   std::memcpy(&matrix.plan, header + kPackedPlan + 1, sizeof(matrix.plan));
-  STD_TORCH_CHECK(header[kPackedKind] == kind && header[kPackedNumber] == int64_t(sizeof(T)) &&
-                      header[kPackedNonZeros] == from.pattern.non_zeros && matrix.plan.gates == gates &&
-                      matrix.plan.units == from.pattern.rows / gates && matrix.plan.columns == from.pattern.columns,
-                  from.name, " as bytes must be packed for this product and pattern, got another's");
+  check_meant(header[kPackedKind] == kind && header[kPackedNumber] == int64_t(sizeof(T)) &&
+                  header[kPackedNonZeros] == from.pattern.non_zeros && matrix.plan.gates == gates &&
+                  matrix.plan.units == from.pattern.rows / gates && matrix.plan.columns == from.pattern.columns,
+              from.name);
   room = header[kPackedPlan];
   return matrix;
 }
@@ -35,10 +43,6 @@ template <class Matrix>
 int64_t lay_out_packed(Matrix& matrix, int64_t room, const char* bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(bytes);
   return int64_t(lay_out(matrix, room, begin + kPackedHeader * sizeof(int64_t)) - begin);
-}
-
-inline void check_packed(bool good, const char* name) {
-  STD_TORCH_CHECK(good, name, " as bytes must be as lsh::pack_weight made it, got indices that point outside");
 }
 
 template <class T>
@@ -65,8 +69,8 @@ template <class T>
 PanelMatrix<T> read_panels(const SparseMatrix<T>& from, const PanelPlan& plan) {
   int64_t entries = 0;
   auto matrix = open_packed<T, PanelMatrix<T>>(from, kPanelKind, plan.gates, entries);
-  check_packed(std::memcmp(&matrix.plan, &plan, sizeof(plan)) == 0 && entries >= 0 && entries < from.byte_count,
-               from.name);
+  check_meant(std::memcmp(&matrix.plan, &plan, sizeof(plan)) == 0, from.name);
+  check_packed(entries >= 0 && entries < from.byte_count, from.name);
   check_packed(lay_out_packed(matrix, entries, from.bytes) <= from.byte_count, from.name);
   bool good = true;
   for (int64_t i = 0; i < plan.slots(); ++i) good &= matrix.slots[i] <= kChunkRows;

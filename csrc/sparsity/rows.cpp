@@ -19,8 +19,6 @@ struct Table {
 
 // Throws unless ids (N) are rows of the table, and `values` (connections) its values.
 Table check_table(const Tensor& ids, const Tensor& values, const Tensor& pattern, int64_t rows, int64_t columns) {
-  STD_TORCH_CHECK(rows >= 0 && columns >= 0 && rows < (int64_t(1) << 31) && columns < (int64_t(1) << 31),
-                  "rows and columns must be in [0, 2**31), got ", rows, " and ", columns);
   check_floating(values, "values");
   STD_TORCH_CHECK(values.is_contiguous() && values.is_cpu(), "values must be contiguous and on the CPU");
   check_dimensions(ids, 1, "ids");

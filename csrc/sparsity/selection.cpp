@@ -37,14 +37,17 @@ class Selection {
 
   void run() {
     bracket_ = likely_bracket();
-    run_team(1 + size_ / 262144, [&](const Worker& worker) {
-      if (worker.index == 0) workers_.resize(worker.count);
-      wait_for_team(worker);
+    const int64_t most = team_size(1 + size_ / 262144);
+    workers_.resize(most);
+    keys_.resize(kept_before(size_, most));
+    chosen_.reserve(keys_.size());
+    run_team(most, [&](const Worker& worker) {
       const Range range = share(worker, size_);
       Census& census = workers_[worker.index];
-      std::vector<uint64_t> keys((range.end - range.begin) / 32 + 1024);
+      const int64_t first = kept_before(range.begin, worker.index);
+      const int64_t room = kept_before(range.end, worker.index + 1) - first;
       while (!done_) {
-        census = {0, 0, 0, 0, keys.data(), 0, bracket_.low < bracket_.high ? int64_t(keys.size()) : 0};
+        census = {0, 0, 0, 0, keys_.data() + first, 0, bracket_.low < bracket_.high ? room : 0};
         over(range, [&](const Scored& scored, int64_t begin, int64_t end) {
           kernels_.count(scored, ranking_, begin, end, bracket_, census);
         });
@@ -66,6 +69,9 @@ class Selection {
   int64_t nans() const { return nans_; }
 
  private:
+  // Keys that there is room for in front of an entry, which the worker of this index is the first to look at.
+  static int64_t kept_before(int64_t entry, int64_t worker) { return entry / 32 + 1024 * worker; }
+
   bool possible() const { return nans_ == 0 && count_ <= eligible_; }
 
   template <class Visit>
@@ -130,20 +136,19 @@ class Selection {
     } else {
       bounds_ = bracket_;
       done_ = all.kept == all.inside;
-      choose_among_kept(all.kept, done_ ? ties_ - 1 : all.kept / 2);
+      choose_among_kept(done_ ? ties_ - 1 : all.kept / 2);
     }
   }
 
   // Makes the key of this rank among those kept the bracket.
-  void choose_among_kept(int64_t number, int64_t rank) {
-    std::vector<uint64_t> keys;
-    keys.reserve(number);
-    for (const Census& census : workers_) keys.insert(keys.end(), census.keys, census.keys + census.kept);
-    const auto chosen = keys.begin() + rank;
-    std::nth_element(keys.begin(), chosen, keys.end());
+  void choose_among_kept(int64_t rank) {
+    chosen_.clear();
+    for (const Census& census : workers_) chosen_.insert(chosen_.end(), census.keys, census.keys + census.kept);
+    const auto chosen = chosen_.begin() + rank;
+    std::nth_element(chosen_.begin(), chosen, chosen_.end());
     const uint64_t offset = *chosen;
     bracket_.high = bracket_.low += offset;
-    ties_ -= std::count_if(keys.begin(), chosen, [&](uint64_t key) { return key < offset; });
+    ties_ -= std::count_if(chosen_.begin(), chosen, [&](uint64_t key) { return key < offset; });
     for (Census& census : workers_) census.inside = std::count(census.keys, census.keys + census.kept, offset);
   }
 
@@ -153,6 +158,7 @@ class Selection {
   const SelectionTable& kernels_;
   int64_t size_ = 0;
   std::vector<Census> workers_;
+  std::vector<uint64_t> keys_, chosen_;    // what workers keep, and all of it together
   Bracket bracket_{}, bounds_{0, most()};  // where to look next, and what is known to hold the key
   bool done_ = false;
   int64_t eligible_ = 0, nans_ = 0;

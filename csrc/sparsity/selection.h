@@ -34,7 +34,8 @@ struct Bracket {
   uint64_t high;
 };
 
-struct Census {
+// What one worker counts, on a cache line of its own.
+struct alignas(64) Census {
   int64_t eligible;
   int64_t nans;
   int64_t below;   // eligible entries with a key below the bracket

@@ -3,6 +3,7 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "common/check.h"
@@ -48,6 +49,12 @@ inline std::vector<Scored> checked_selection(std::vector<Tensor>& masks, const s
     }
     tensors.push_back({static_cast<uint8_t*>(mask.mutable_data_ptr()), values, mask.numel(), first});
     first += mask.numel();
+  }
+  std::vector<Scored> by_place = tensors;
+  std::sort(by_place.begin(), by_place.end(), [](const Scored& a, const Scored& b) { return a.mask < b.mask; });
+  for (size_t i = 1; i < by_place.size(); ++i) {
+    STD_TORCH_CHECK(by_place[i - 1].mask + by_place[i - 1].size <= by_place[i].mask,
+                    "masks must not share memory, got two that do");
   }
   return tensors;
 }

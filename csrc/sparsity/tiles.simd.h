@@ -23,10 +23,11 @@ static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const Lan
   for (int64_t tile = which.begin; tile < which.end; ++tile) {
     const T* x = tiles + (tile - which.begin) * plan.columns * tiling.lanes;
     const int64_t lanes = tiling.lanes_in(tile), used = tiling.used(tile), cached = cached_lanes<T>(plan.columns);
-    for (int64_t begin = 0; begin < lanes; begin += cached) {
+    for (int64_t begin = 0; begin < used; begin += cached) {
+      const int64_t end = begin + cached < used ? begin + cached : used;
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         const int64_t first = chunk * plan.chunk_units;
-        for_slabs_between<T>(begin, begin + cached, lanes, [&](const Slab& slab) {
+        for_slabs_between<T>(begin, end, lanes, [&](const Slab& slab) {
           const int64_t here = used - slab.first < slab.width<T>() ? used - slab.first : slab.width<T>();
           T* to = out + (tiling.first_step(tile) * tiling.batch + slab.first) * plan.units + first;
           prefetch_rows(to, here, plan.units, plan.units_in(chunk));
@@ -41,12 +42,18 @@ static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const Lan
   }
 }
 
+// Lays a sequence out as tiles: blocks of their channels are shared, as there may be fewer tiles than workers.
 template <class T>
 static void prepare_tiles(const LaneTiles& tiling, int64_t channels, const T* sequence, T* tiles,
                           const Worker& worker) {
-  const Range own = share(worker, tiling.tiles);
-  for (int64_t tile = own.begin; tile < own.end; ++tile) {
-    sequence_to_tile(tiling, tile, channels, sequence, tiles + tile * channels * tiling.lanes);
+  constexpr int64_t kBlock = 64;  // channels: whole vectors
+  const int64_t blocks = (channels + kBlock - 1) / kBlock;
+  const Range own = share(worker, tiling.tiles * blocks);
+  for (int64_t at = own.begin; at < own.end;) {
+    const int64_t tile = at / blocks, next = (tile + 1) * blocks, stop = next < own.end ? next : own.end;
+    const int64_t begin = at % blocks * kBlock, end = stop == next ? channels : (stop - tile * blocks) * kBlock;
+    sequence_to_tile(tiling, tile, channels, {begin, end}, sequence, tiles + tile * channels * tiling.lanes);
+    at = stop;
   }
 }
 

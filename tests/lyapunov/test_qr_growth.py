@@ -102,6 +102,15 @@ def test_scale_of_a_column_does_not_make_it_lost():
     assert not lost.any()
 
 
+@pytest.mark.parametrize("least", [1e-310, 5e-324])
+def test_a_column_below_the_normal_numbers(least):
+    tangent = torch.diag(torch.tensor([1.0, least], dtype=torch.float64)).unsqueeze(0)
+    basis, growth, lost, *_ = qr_growth(tangent)
+    assert torch.equal(basis, torch.eye(2, dtype=torch.float64).unsqueeze(0))
+    assert growth[0].tolist() == pytest.approx([0.0, math.log(least)])
+    assert not lost.any()
+
+
 @pytest.mark.parametrize(("angle", "lost"), [(1e-12, False), (1e-17, True)])
 def test_nearly_parallel_columns(angle, lost):
     nearly = torch.tensor([[[1.0, 1.0], [0.0, angle]]], dtype=torch.float64)

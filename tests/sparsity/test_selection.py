@@ -174,6 +174,7 @@ def test_random_growth_wants_a_generator_on_the_cpu():
         ({"scores": [torch.zeros(3)] * 2}, "scores must be as many as masks, 1, .* got 2"),
         ({"masks": [torch.zeros(3)]}, "mask must be bool, got float32"),
         ({"masks": [torch.zeros(3, 2, dtype=torch.bool).T]}, "mask must be contiguous"),
+        ({"masks": [(m := torch.zeros(3) > 0), m], "scores": [torch.zeros(3)] * 2}, "share memory"),
         ({"scores": [torch.zeros(6)[::2]]}, "scores must be contiguous"),
         ({"count": -1}, "count must be at least 0, got -1"),
     ],
