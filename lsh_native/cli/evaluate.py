@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lsh_native.cli.data import DataSettings, beside_floor, load_data
+from lsh_native.cli.device import require_device
 from lsh_native.cli.threads import use_threads
 from lsh_native.data import Corpus
 from lsh_native.training import evaluate as mean_loss
@@ -40,6 +41,7 @@ def evaluate(
         as_json: print one line of JSON.
         threads: threads to compute on; torch's choice by default.
     """
+    require_device(device)
     use_threads(threads)
     saved = load_model(model)
     read = load_data(saved.recipe.model, data, text, saved.vocabulary)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lsh_native.cli.resume import resume
 from lsh_native.cli.search import STORE
-from lsh_native.cli.setup import RunningSettings
+from lsh_native.cli.setup import RunningChanges
 from lsh_native.report.evidence import evidence_text
 from lsh_native.search.evidence import read_evidence
 from lsh_native.search.score import Score, named_score, scores_of
@@ -19,7 +19,7 @@ __all__ = ["evidence", "scores_at_hand"]
 def evidence(
     study: Path,
     candidates: int = 0,
-    running: RunningSettings = RunningSettings(),  # noqa: B008 - frozen
+    running: RunningChanges = RunningChanges(),  # noqa: B008 - frozen
 ) -> None:
     """Says whether the score of a study can be trusted, and trains stopped candidates for it.
 
@@ -27,7 +27,8 @@ def evidence(
         study: the study's folder.
         candidates: how many stopped candidates are trained to the end; without it only what is
             known already is shown.
-        running: where trials run and what they may spend.
+        running: where trials run and what they may spend; what is not said is as it was when the
+            search last ran, but for what it may spend.
     """
     if candidates:
         resume(study, evidence=candidates, running=running)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lsh_native.cli.options import read_options
 from lsh_native.cli.search import CONFIGURATION, STORE, search
-from lsh_native.cli.setup import RunningSettings
+from lsh_native.cli.setup import RunningChanges, moved
 from lsh_native.cli.train import OPTIONS, train
 from lsh_native.search.errors import StudyError
 
@@ -21,7 +20,7 @@ _SPENT = ("max_epochs", "max_seconds")
 def resume(
     folder: Path,
     evidence: int = 0,
-    running: RunningSettings = RunningSettings(),  # noqa: B008 - frozen
+    running: RunningChanges = RunningChanges(),  # noqa: B008 - frozen
 ) -> None:
     """Goes on with a search or a training that was stopped or killed.
 
@@ -29,17 +28,16 @@ def resume(
         folder: the folder of a study, or of one network that `train` trains.
         evidence: how many stopped candidates of a study are trained to the end after the search.
         running: where trials of a study run and what they may spend; what is not said is as it was
-            when the search was begun, but for what it may spend.
+            when the search last ran, but for what it may spend.
     """
     if (folder / STORE).exists() and (folder / CONFIGURATION).exists():
         options = read_options(search, folder / CONFIGURATION)
-        said, begun = _said(running), options["running"]
-        if said.get("executor", begun.executor) != begun.executor:
-            begun = replace(begun, address=None)  # of the executor that is left
+        said, begun = running.said, options["running"]
+        begun = moved(begun, said.get("executor", begun.executor))
         running = replace(begun, **{**dict.fromkeys(_SPENT), **said})
         search(**{**options, "output": folder, "evidence": evidence, "running": running})
     elif (folder / OPTIONS).exists():
-        if evidence or _said(running):
+        if evidence or running.said:
             raise ValueError(
                 "evidence and running settings are a study's, got one network's folder"
             )
@@ -49,9 +47,3 @@ def resume(
             f"{folder} must hold {STORE} and {CONFIGURATION} of a search or {OPTIONS} of a "
             "training, found no such study"
         )
-
-
-def _said(running: RunningSettings) -> dict[str, Any]:
-    """The settings that are not the defaults."""
-    default = asdict(RunningSettings())
-    return {name: value for name, value in asdict(running).items() if value != default[name]}

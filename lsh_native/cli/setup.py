@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 
 from lsh_native.cli.data import DataSettings, load_corpus
-from lsh_native.search.executors.heartbeat import Timeouts
+from lsh_native.cli.device import require_device
+from lsh_native.search.executors.heartbeat import Steps, Timeouts
 from lsh_native.search.executors.inline import Inline
 from lsh_native.search.executors.job import Executor, RunnerSource
 from lsh_native.search.executors.local import Local, visible_devices
@@ -21,24 +22,23 @@ from lsh_native.search.halving import ASHA, Halving, Hyperband
 from lsh_native.search.rounds import Elimination, Full, Rounds
 from lsh_native.search.sampler import BayesianSampler, GridSampler, RandomSampler, Sampler
 from lsh_native.search.training_runner import SpectrumSettings, TrainingRunner
-from lsh_native.search.trial import Trial
 from lsh_native.training import Recipe
 
 __all__ = [
     "ROUNDS",
     "SAMPLERS",
     "RungSettings",
+    "RunningChanges",
     "RunningSettings",
-    "Steps",
     "check_running",
     "make_executor",
     "make_rounds",
     "make_runner",
     "make_sampler",
+    "moved",
     "runner_settings",
 ]
-
-Steps = Callable[[Trial, int, int, int, float], None]
+ExecutorName = Literal["local", "inline", "ray", "slurm"]
 
 SAMPLERS: Mapping[str, Callable[[], Sampler]] = {
     "bayesian": BayesianSampler,
@@ -103,35 +103,82 @@ ROUNDS: Mapping[str, tuple[Callable[..., Rounds], tuple[str, ...], int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunningSettings:
-    """Where trials run; the result does not depend on it.
+class RunningChanges:
+    """Where trials run, as far as it is said; the result does not depend on it.
 
     Args:
         executor: `local` for processes on this machine, `inline` for this process, `ray` for a Ray
             cluster, `slurm` for jobs of a Slurm cluster.
-        workers: trials at once; by default one a GPU, or as many as there are cores for their
+        workers: trials at once. By default one a GPU, or as many as there are cores for their
             threads, eight at most: a trial on one thread goes on where another program takes a
-            core, one on all of them waits for it.
-        threads: threads a worker; the cores divided among them by default.
+            core, one on all of them waits for it. On a Ray cluster as many as it has room for,
+            under Slurm four jobs.
+        threads: threads a worker; by default the cores divided among them, of a cluster one.
         device: `cpu` or `cuda`.
         silence: seconds without a sign of life after which a worker is taken for hung.
         time_limit: seconds that a trial may take from one rung to the next.
         retries: how often a trial whose process died is begun anew from its last epoch.
         address: of a running Ray cluster; without it one is started on this machine.
+        partition: of Slurm, in which jobs wait; its default without it.
+        account: that Slurm charges; the user's default without it.
+        job_minutes: after which Slurm ends a job, which trains to the next rung; a day by default.
         max_epochs: epochs of training, all trials together, after which the study pauses.
         max_seconds: seconds after which the study pauses.
     """
 
-    executor: Literal["local", "inline", "ray", "slurm"] = "local"
+    executor: ExecutorName | None = None
     workers: int | None = None
     threads: int | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
-    silence: float = 900.0
+    device: Literal["cpu", "cuda"] | None = None
+    silence: float | None = None
     time_limit: float | None = None
-    retries: int = 2
+    retries: int | None = None
     address: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    job_minutes: int | None = None
     max_epochs: int | None = None
     max_seconds: float | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The settings that were said."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningSettings(RunningChanges):
+    """Where trials run; the result does not depend on it."""
+
+    executor: ExecutorName = "local"
+    device: Literal["cpu", "cuda"] = "cpu"
+    silence: float = 900.0
+    retries: int = 2
+
+
+_BESIDE = ("local", "ray", "slurm")  # executors whose workers are processes of their own
+_READERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("workers", "silence", "time_limit"), _BESIDE),
+    "address": ("ray",),
+    **dict.fromkeys(("partition", "account", "job_minutes"), ("slurm",)),
+}
+"""The executors that read a setting, where not all do."""
+
+
+def moved(running: RunningSettings, executor: ExecutorName) -> RunningSettings:
+    """The same settings on another executor, without those that it does not read."""
+    on = replace(running, executor=executor)
+    return replace(on, **{name: getattr(RunningSettings, name) for name in _ignored(on)})
+
+
+def _ignored(running: RunningSettings) -> list[str]:
+    """The settings that were said and that the executor does not read."""
+    return [
+        name
+        for name, readers in _READERS.items()
+        if running.executor not in readers
+        and getattr(running, name) != getattr(RunningSettings, name)
+    ]
 
 
 def make_sampler(name: str) -> Sampler:
@@ -221,16 +268,18 @@ def check_running(running: RunningSettings) -> None:
     """Refuse, before anything is written, where trials cannot run as they are to.
 
     Raises:
-        ValueError: what the executor needs is not installed, a number is too small, or two settings
-            contradict each other.
+        ValueError: what the executor or the device needs is not there, a number is too small, or
+            the executor does not read a setting.
     """
     if running.executor in ("ray", "slurm"):
         require(running.executor)
-    if running.address is not None and running.executor != "ray":
+    if ignored := _ignored(running):
         raise ValueError(
-            f"running.address must be that of a Ray cluster, got one for {running.executor}"
+            f"running.{ignored[0]} must be left to executors that read it "
+            f"({', '.join(_READERS[ignored[0]])}), got it for {running.executor}"
         )
-    for name in ("workers", "threads"):
+    require_device(running.device)  # where the network found is read, too, whoever trains
+    for name in ("workers", "threads", "job_minutes"):
         count = getattr(running, name)
         if count is not None and count < 1:
             raise ValueError(f"running.{name} must be at least 1, got {count}")
@@ -273,6 +322,7 @@ def make_executor(
             gpus=int(running.device == "cuda"),
             silence=running.silence,
             time_limit=running.time_limit,
+            **_of_slurm(running),
         )
     gpus = torch.cuda.device_count() if running.device == "cuda" else 0
     cores, threads = torch.get_num_threads(), running.threads or 1
@@ -284,3 +334,13 @@ def make_executor(
         silence=running.silence,
         time_limit=running.time_limit,
     )
+
+
+def _of_slurm(running: RunningSettings) -> dict[str, Any]:
+    """What was said of a job's place, by submitit's names."""
+    values = {
+        "slurm_partition": running.partition,
+        "slurm_account": running.account,
+        "timeout_min": running.job_minutes,
+    }
+    return {name: value for name, value in values.items() if value is not None}

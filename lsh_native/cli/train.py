@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from lsh_native.cli.data import DataSettings, beside_floor, load_data
+from lsh_native.cli.device import require_device
 from lsh_native.cli.options import keep_options
 from lsh_native.cli.threads import use_threads
 from lsh_native.cli.training_line import TrainingLine
@@ -71,6 +72,7 @@ def train(
     options = dict(locals())
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    require_device(device)
     use_threads(threads)
     if device == "cuda":  # or nothing would go on bit for bit
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -262,7 +262,8 @@ def text_folder(folder: Path, **texts: str) -> Path:
         (["--recipe.model.tied=true", "--recipe.model.embedding_size=9"], "embedding_size"),
         (["--recipe.unknown=1"], "recipe.unknown"),
         (["--space.drop=[nothing]"], "nothing"),
-        (["--data=/no/such/folder"], "/no/such/folder"),
+        (["--data=/no/such/folder"], "text.train_tokens must be left out for the text of a folder"),
+        (["--data=/no/such/folder", "--text.train_tokens=50000"], "/no/such/folder"),
         (["--spectrum.sequences=500"], "validation text"),
         (["--preset=lsh1999"], "lsh1999"),
         (["--max_token_milliseconds=0"], "max_token_milliseconds must be positive"),
@@ -276,7 +277,11 @@ def text_folder(folder: Path, **texts: str) -> Path:
         (["--preset=lsh2022", "--rungs.every=2"], "rungs.every must be left to the preset"),
         (["--preset=lsh2022", "--score=loss"], "score must be left to the preset lsh2022"),
         (["--preset=lsh2022"], "spectrum.steps must be left to lsh2022, which fixes it, got 10"),
-        (["--running.address=10.0.0.1:6379"], "running.address must be that of a Ray cluster"),
+        (
+            ["--running.address=10.0.0.1:6379"],
+            "running.address must be left to executors that read",
+        ),
+        (["--running.workers=2"], "running.workers must be left to executors that read it (local"),
     ],
 )
 def test_bad_input_gets_one_line(

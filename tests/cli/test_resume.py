@@ -6,6 +6,7 @@ from functools import wraps
 from lsh_native.cli import resume as command
 from lsh_native.cli.main import main
 from lsh_native.cli.search import CONFIGURATION, STORE
+from lsh_native.cli.setup import RunningSettings
 
 
 def test_running_settings_are_those_of_the_search(tmp_path, monkeypatch):
@@ -23,6 +24,25 @@ def test_running_settings_are_those_of_the_search(tmp_path, monkeypatch):
     running = called[0]["running"]
     assert (running.workers, running.threads, running.silence) == (2, 3, 30.0)
     assert (running.max_epochs, running.max_seconds) == (None, 60.0)
+
+
+def test_what_is_said_holds_where_it_is_the_default_too(tmp_path, monkeypatch):
+    begun = {"executor": "ray", "device": "cuda", "silence": 30.0, "retries": 9, "workers": 3}
+    (tmp_path / CONFIGURATION).write_text(json.dumps({"running": begun}))
+    (tmp_path / STORE).touch()
+    called = []
+
+    @wraps(command.search)
+    def search(**options):
+        called.append(options["running"])
+
+    monkeypatch.setattr(command, "search", search)
+    said = {"executor": "local", "device": "cpu", "silence": 900.0, "retries": 2}
+    options = [f"--running.{name}={value}" for name, value in said.items()]
+    assert main(["resume", str(tmp_path), *options]) == 0
+    assert main(["evidence", str(tmp_path), "--candidates=1", "--running.retries=2"]) == 0
+    assert called[0] == RunningSettings(workers=3)
+    assert called[1] == RunningSettings(**{**begun, "retries": 2})
 
 
 def test_an_address_is_left_with_its_cluster(tmp_path, monkeypatch):

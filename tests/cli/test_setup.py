@@ -1,9 +1,20 @@
 """From options to the parts of a study: rounds by their settings, and what they refuse."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from lsh_native.cli.search import _planned
-from lsh_native.cli.setup import RungSettings, RunningSettings, check_running, make_rounds
+from lsh_native.cli.setup import (
+    RungSettings,
+    RunningSettings,
+    check_running,
+    make_executor,
+    make_rounds,
+    moved,
+)
 from lsh_native.search.extras import EXTRAS, require
 
 
@@ -91,15 +102,55 @@ def test_the_epochs_of_brackets_and_of_rounds_without_a_plan():
     assert _planned(Planned(rounds("full"), 10)) == (30 + 300, True)
 
 
-def test_an_address_is_of_a_ray_cluster():
-    with pytest.raises(ValueError, match="address must be that of a Ray cluster, got one for loc"):
-        check_running(RunningSettings(address="10.0.0.1:6379"))
+@pytest.mark.parametrize(
+    ("settings", "readers"),
+    [
+        ({"address": "10.0.0.1:6379"}, r"\(ray\), got it for local"),
+        ({"partition": "long"}, r"\(slurm\), got it for local"),
+        ({"executor": "inline", "workers": 2}, r"\(local, ray, slurm\), got it for inline"),
+        ({"executor": "inline", "silence": 9.0}, r"\(local, ray, slurm\), got it for inline"),
+        ({"executor": "inline", "time_limit": 9.0}, r"\(local, ray, slurm\), got it for inline"),
+    ],
+)
+def test_an_executor_refuses_what_it_does_not_read(settings, readers):
+    *_, name = settings
+    told = f"running.{name} must be left to executors that read it {readers}"
+    with pytest.raises(ValueError, match=told):
+        check_running(RunningSettings(**settings))
+
+
+def test_on_another_executor_its_settings_stay_behind():
+    begun = RunningSettings(executor="slurm", workers=3, threads=2, account="lab", silence=9.0)
+    assert moved(begun, "slurm") == begun
+    assert moved(begun, "local") == RunningSettings(workers=3, threads=2, silence=9.0)
+    assert moved(begun, "inline") == RunningSettings(executor="inline", threads=2)
+
+
+def test_slurm_is_told_where_jobs_wait_and_how_long_they_last(monkeypatch):
+    made = SimpleNamespace(Slurm=lambda source, **options: options)
+    monkeypatch.setitem(sys.modules, "lsh_native.search.executors.slurm", made)
+    running = RunningSettings(executor="slurm", partition="long", account="lab", job_minutes=90)
+    options = make_executor(running, {"folder": "study/trials"}, None)
+    said = {"slurm_partition": "long", "slurm_account": "lab", "timeout_min": 90}
+    assert said.items() <= options.items()
+    bare = make_executor(RunningSettings(executor="slurm"), {"folder": "study/trials"}, None)
+    assert not said.keys() & bare.keys()
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device cuda must have a GPU and kernels for it, but "):
+        check_running(RunningSettings(device="cuda"))
+
+
+def test_no_silence_is_refused():
     with pytest.raises(ValueError, match="silence must be above 0 seconds, got 0"):
         check_running(RunningSettings(silence=0))
 
 
-@pytest.mark.parametrize("name", ["workers", "threads"])
-@pytest.mark.parametrize("executor", ["local", "inline"])
+@pytest.mark.parametrize(
+    ("name", "executor"), [("workers", "local"), ("threads", "local"), ("threads", "inline")]
+)
 def test_no_worker_and_no_thread_is_not_taken_for_the_default(name, executor):
     with pytest.raises(ValueError, match=f"running.{name} must be at least 1, got 0"):
         check_running(RunningSettings(executor=executor, **{name: 0}))

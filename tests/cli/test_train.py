@@ -156,6 +156,24 @@ def test_another_run_is_refused(
     assert sentence in refused(capsys, "train", recipe, f"--output={trained}", *arguments)
 
 
+def test_a_gpu_that_is_not_there_is_named(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    commands = (
+        ["train", f"--output={tmp_path / 'x'}"],
+        ["evaluate", trained / "model.safetensors"],
+    )
+    for command in commands:
+        assert "device cuda must have a GPU and kernels" in refused(
+            capsys, *command, "--device=cuda"
+        )
+    assert not (tmp_path / "x").exists()
+
+
 def test_damage_is_refused(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,8 +183,7 @@ def test_damage_is_refused(
     for data in (whole[:-9], whole[:100], b"", huge, whole.replace(b"rhn", b"gru")):
         path.write_bytes(data)
         assert "model.safetensors" in refused(capsys, "generate", path)
-    error = refused(capsys, "evaluate", trained / "model.safetensors", "--text.level=byte",
-                    "--data=/nowhere")  # fmt: skip
+    error = refused(capsys, "evaluate", trained / "model.safetensors", "--data=/nowhere")
     assert "/nowhere" in error
     assert "must hold" in refused(capsys, "resume", tmp_path)
 
