@@ -61,7 +61,7 @@ def spectrum(
     saved.require_vocabulary(corpus.vocabulary, corpus.name)
     if sequences < 1:
         raise ValueError(f"sequences must be at least 1, got {sequences}")
-    columns = evaluation_columns(corpus.valid, sequences)
+    columns = evaluation_columns(corpus.valid, sequences)[:-1]  # the last row is a target alone
     needed = 35 if reference else state_warmup + tangent_warmup + steps
     if len(columns) < needed:
         raise ValueError(
