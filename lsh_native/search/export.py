@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from lsh_native.search.candidate import Candidate, Value
 from lsh_native.search.extras import require
 from lsh_native.search.store import Store
 from lsh_native.search.trial import DETAILS, State, Trial
+from lsh_native.training import replace_file
 
 if TYPE_CHECKING:
     import pandas
@@ -86,18 +88,18 @@ def write_csv(store: Store, path: Path, what: str = "trials") -> Path:
     """Write rows as CSV, a column for every key that occurs; an absent value is empty."""
     rows = list(ROWS[what](store))
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())
     return path
 
 
 def write_jsonl(store: Store, path: Path, what: str = "trials") -> Path:
     """Write rows as JSON, one a line."""
-    with path.open("w", encoding="utf-8") as file:
-        for row in ROWS[what](store):
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+    lines = [json.dumps(row, allow_nan=False) + "\n" for row in ROWS[what](store)]
+    replace_file(path, "".join(lines).encode())
     return path
 
 
@@ -120,11 +122,17 @@ def write_optuna(store: Store, path: Path, name: str = "lsh") -> Path:
     distances and what else was measured user attributes.
 
     Raises:
-        ValueError: If Optuna is not installed, or the storage holds a study of that name.
+        ValueError: If Optuna is not installed, the file is of another program, or the storage holds
+            a study of that name.
+        OSError: If the file cannot be opened.
     """
     require("optuna")
     import optuna
 
+    with path.open("a+b") as file:  # what Optuna would raise is of yet another package
+        file.seek(0)
+        if file.read(16) not in (b"", b"SQLite format 3\0"):
+            raise ValueError(f"{path} must be a new file or one of SQLite, got another")
     try:
         study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name)
     except optuna.exceptions.DuplicatedStudyError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from synthetic_runner import SyntheticRunner, make_study
 
-from lsh_native.search.export import to_frame, write_csv, write_jsonl, write_optuna
+from lsh_native.search.export import to_frame, trial_rows, write_csv, write_jsonl, write_optuna
 from lsh_native.search.history import History, Observation
 from lsh_native.search.interval import Interval
 from lsh_native.search.sampler import SpaceExhausted
@@ -90,6 +90,30 @@ def test_a_storage_of_optuna(finished, tmp_path):
     states = [trial.state.name for trial in study.trials]
     assert sorted(states) == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED", "PRUNED"]
     assert study.trials[0].params["drop"] == finished.trial(1).candidate.drop
+
+
+def test_a_file_that_cannot_be_a_storage_of_optuna(finished, tmp_path):
+    pytest.importorskip("optuna")
+    (tmp_path / "notes.txt").write_text("no database at all")
+    with pytest.raises(ValueError, match=r"notes\.txt must be a new file or one of SQLite, got an"):
+        write_optuna(finished, tmp_path / "notes.txt")
+    with pytest.raises(FileNotFoundError):
+        write_optuna(finished, tmp_path / "absent" / "study.db")
+
+
+@pytest.mark.parametrize("write", [write_csv, write_jsonl])
+def test_a_table_is_written_whole_or_not_at_all(finished, tmp_path, monkeypatch, write):
+    path = write(finished, tmp_path / "table")
+    before = path.read_bytes()
+
+    def broken(store):
+        yield from list(trial_rows(store))[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsh_native.search.export.ROWS", {"trials": broken})
+    with pytest.raises(KeyboardInterrupt):
+        write(finished, path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore")
