@@ -26,7 +26,8 @@ def status(study: Path, watch: bool = False, every: float = 2.0) -> None:
 
     Args:
         study: the study's folder.
-        watch: keep showing it until the study has finished or Ctrl-C is pressed.
+        watch: keep showing it until the study has ended, with or without a result, or Ctrl-C is
+            pressed.
         every: seconds between two looks.
     """
     if not 0 < every < float("inf"):
@@ -35,11 +36,11 @@ def status(study: Path, watch: bool = False, every: float = 2.0) -> None:
         print(_page(study)[0])
         return
     with suppress(KeyboardInterrupt), Live(auto_refresh=False) as live:
-        finished = False
-        while not finished:
-            text, finished = _page(study)
+        ended = False
+        while not ended:
+            text, ended = _page(study)
             live.update(Text(text), refresh=True)
-            if not finished:
+            if not ended:
                 time.sleep(every)
 
 
@@ -47,11 +48,14 @@ def _page(study: Path) -> tuple[str, bool]:
     """What there is to say, and whether nothing more will come."""
     with Store(study / STORE, read_only=True) as store:
         view = view_study(store)
+        reference = view.result.reference
+        # One that nobody finished has no result, and without its reference none ever comes.
+        ended = store.finished or (reference is not None and reference.trial.state.lost)
     parts = [_trials(view.result, going=is_locked(study / STORE)).text(), view.status()]
     if not view.finished and view.best_so_far():
         parts.append(view.best_so_far())
     parts.append(budget_table(view.result.budget, finished=view.finished).text())
-    return "\n\n".join(parts), view.finished
+    return "\n\n".join(parts), view.finished or ended
 
 
 def _standing(state: State, *, going: bool) -> str:
