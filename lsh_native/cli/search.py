@@ -112,9 +112,9 @@ def search(
         raise ValueError(
             f"max_token_milliseconds must be positive and finite, got {max_token_milliseconds}"
         )
-    counts = {"candidates": 1, "seed": 0, "seeds": 1, "ahead": 1, "evidence": 0}
+    counts = {"candidates": 1, "seed": 0, "seeds": 1, "ahead": 1, "evidence": 0, "max_non_zeros": 1}
     for name, least in counts.items():
-        if options[name] < least:
+        if options[name] is not None and options[name] < least:
             raise ValueError(f"{name} must be at least {least}, got {options[name]}")
     if preset is not None:
         _refuse_beside_preset(preset, score=score, rounds=rounds, rungs=rungs)
@@ -124,9 +124,9 @@ def search(
     scores = recorded_scores(score)
     proposer = make_sampler(sampler)
     compared = (
-        Elimination.lsh2022(recipe.epochs)
+        Elimination.lsh2022(recipe.total_epochs)
         if preset
-        else make_rounds(rounds or "elimination", recipe.epochs, rungs)
+        else make_rounds(rounds or "elimination", recipe.total_epochs, rungs)
     )
     check_running(running)
     shown = None if board is None else Board(board)

@@ -17,10 +17,17 @@ class Constraint:
     Args:
         name: Of a number in the details of an epoch, such as "non_zeros" or "token_milliseconds".
         at_most: The largest that will do.
+
+    Raises:
+        ValueError: If `at_most` is below 0 or not finite.
     """
 
     name: str
     at_most: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_most < math.inf:
+            raise ValueError(f"at_most must be finite and at least 0, got {self.at_most}")
 
     def excess(self, details: Mapping[str, Any]) -> float:
         """Return by which share an epoch is above; 0 if it keeps to it, infinite if unknown."""

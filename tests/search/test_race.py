@@ -235,6 +235,12 @@ def test_who_breaks_a_constraint_comes_last(store, tmp_path):
         absent.run()
 
 
+@pytest.mark.parametrize("most", [-1, math.nan, math.inf])
+def test_a_constraint_that_nobody_can_miss_or_keep(most):
+    with pytest.raises(ValueError, match=f"at_most must be finite and at least 0, got {most}"):
+        Constraint(name="non_zeros", at_most=most)
+
+
 class Sized(SyntheticRunner):
     """The loss falls with density; there are 1000 connections, and time falls with them."""
 
