@@ -15,17 +15,15 @@ __all__ = ["keep_options", "read_options"]
 
 
 def keep_options(options: Mapping[str, Any], path: Path, *, without: tuple[str, ...]) -> None:
-    """Writes the options of a command as JSON, whole or not at all, unless the file is there.
+    """Writes the options of a command as JSON, whole or not at all, in the place of older ones.
 
-    One that is not whole is replaced.
+    Called when all checks are passed: what failed is not what `resume` is to repeat.
 
     Args:
         options: the arguments of the command's function.
         path: the file.
         without: options that are not kept.
     """
-    if path.exists() and _read(path) is not None:
-        return
     plain = {name: _plain(value) for name, value in options.items() if name not in without}
     replace_file(path, f"{json.dumps(plain, indent=1)}\n".encode())
 
@@ -36,8 +34,11 @@ def read_options(function: Callable[..., None], path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is empty or broken.
     """
-    kept = _read(path)
-    if kept is None:
+    try:
+        kept = json.loads(path.read_bytes())
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
         raise ValueError(
             f"{path} must hold the options of a {function.__name__}, but is empty or broken: give "
             f"`lsh-native {function.__name__}` the same options and --output again, which writes "
@@ -47,15 +48,6 @@ def read_options(function: Callable[..., None], path: Path) -> dict[str, Any]:
     parsed = parser.parse_object(kept)
     options = vars(parser.instantiate(parsed))
     return {name: value for name, value in options.items() if name != "config"}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a file of options holds, None where it is not whole."""
-    try:
-        kept = json.loads(path.read_bytes())
-    except ValueError:
-        return None
-    return kept if isinstance(kept, dict) else None
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,8 +87,6 @@ def train(
         seed=seed,
         device=device,
     )
-    output.mkdir(parents=True, exist_ok=True)
-    keep_options(options, output / OPTIONS, without=("output",))
     trackers: list[Tracker] = [
         JsonLines(output / "log.jsonl", every=log_every),
         EpochTable(output / "epochs.csv"),
@@ -95,7 +94,13 @@ def train(
     if board is not None:
         trackers.append(tensorboard(board))
     with TrainingLine(recipe) as line:
-        best = train_in_folder(trainer, output, trackers=(*trackers, line), save_every=save_every)
+        best = train_in_folder(
+            trainer,
+            output,
+            trackers=(*trackers, line),
+            save_every=save_every,
+            ready=partial(keep_options, options, output / OPTIONS, without=("output",)),
+        )
     path = output / "model.safetensors"
     save_model(path, best, recipe, read.vocabulary)
     print(f"{path}: epoch {best.epoch}, {judged(trainer.history[best.epoch - 1], read)}")

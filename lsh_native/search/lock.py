@@ -1,11 +1,8 @@
-"""One writer at a time: a lock that the system releases however the process ends."""
+"""The lock of a study's one coordinator, with what can go wrong named as of a study."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import time
 from pathlib import Path
 
 from lsh_native.search.errors import (
@@ -14,6 +11,9 @@ from lsh_native.search.errors import (
     ReadOnlyStoreError,
     StoreError,
 )
+from lsh_native.training.lock import LockedError, is_locked, take_lock
+
+__all__ = ["is_locked", "lock"]
 
 
 def lock(path: Path) -> int:
@@ -29,47 +29,14 @@ def lock(path: Path) -> int:
         StoreError: If the file cannot be opened for another reason.
     """
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            _take(descriptor, path)
-        except BaseException:
-            os.close(descriptor)
-            raise
+        return take_lock(path)
+    except LockedError as error:
+        raise LockedStoreError(
+            f"{path} must have one coordinator, but process {error.holder} works on it: wait for "
+            "it or end it"
+        ) from error
     except OSError as error:
         raise _named(error, path) from error
-    return descriptor
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a writer works on a study; a reader may ask."""
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _take(descriptor: int, path: Path) -> None:
-    for left in reversed(range(10)):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if not left:
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace")
-                raise LockedStoreError(
-                    f"{path} must have one coordinator, but process {holder} works on it: wait for "
-                    "it or end it"
-                ) from error
-            time.sleep(0.01)  # who only asks holds it for a moment
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
 def _named(error: OSError, path: Path) -> StoreError:

@@ -11,6 +11,7 @@ from lsh_native.training.evaluate import evaluate, perplexity
 from lsh_native.training.generate import generate
 from lsh_native.training.image_class import ImageClass, evaluate_classifier
 from lsh_native.training.live_adam import LiveAdam
+from lsh_native.training.lock import LockedError
 from lsh_native.training.memory import MemoryExhaustedError
 from lsh_native.training.model import (
     SavedModel,
@@ -53,6 +54,7 @@ __all__ = [
     "ImageClass",
     "JsonLines",
     "LiveAdam",
+    "LockedError",
     "MemoryExhaustedError",
     "NextToken",
     "Objective",

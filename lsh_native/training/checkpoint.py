@@ -15,6 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lsh_native.training.lock import opened_alone
+
 FORMAT = 1
 """Version of what stands in the file; raised when an older reader would misread it."""
 
@@ -172,20 +174,25 @@ def _digest(tensors: Mapping[str, Tensor], metadata: str) -> str:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, durably; an older one stays until the new one is there."""
+    """Write a file whole or not at all, durably; an older one stays until the new one is there.
+
+    Of several who write one file at once each writes it whole, one after the other.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with opened_alone(partial) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(partial, path)
+            except BaseException:
+                with suppress(OSError):
+                    partial.unlink()
+                raise
     except OSError as error:
         reason = f"file not written, an older one is kept as it was: {error.strerror}"
         raise OSError(error.errno, reason, str(path)) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name itself must survive a power cut

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lsh_native.training.lock import lone_writer
 from lsh_native.training.result import DivergedError, Snapshot
 from lsh_native.training.tracking import StepResult, Tracker
 from lsh_native.training.trainer import Trainer
@@ -22,6 +23,7 @@ def train(
     *,
     trackers: Sequence[Tracker] = (),
     save_every: float = 600.0,
+    ready: Callable[[], object] = lambda: None,
 ) -> Snapshot:
     """Trains to the end of the recipe, or goes on with what the folder holds.
 
@@ -31,6 +33,8 @@ def train(
         trackers: who hears of it.
         save_every: seconds after which a checkpoint is written in the middle of an epoch; one is
             written after every epoch in any case.
+        ready: called when the folder is this run's alone and its checkpoint is loaded, before
+            anything is trained.
 
     Returns:
         The best model by validation loss.
@@ -39,12 +43,26 @@ def train(
         DivergedError: a loss, gradient or weight is no longer finite; the last good checkpoint is
             kept, and the message names it.
         CheckpointError: the folder's checkpoint is damaged or of another run.
+        LockedError: another training works in the folder.
         OSError: a checkpoint or a log could not be written; the last one is kept.
     """
     path = folder / CHECKPOINT
     folder.mkdir(parents=True, exist_ok=True)
+    with lone_writer(path):
+        return _train(trainer, path, trackers, save_every, ready)
+
+
+def _train(
+    trainer: Trainer,
+    path: Path,
+    trackers: Sequence[Tracker],
+    save_every: float,
+    ready: Callable[[], object],
+) -> Snapshot:
+    """Trains with a checkpoint that nobody else writes; see `train`."""
     if path.exists():
         trainer.load(path)
+    ready()
     for tracker in trackers:
         tracker.on_start(trainer.epoch, trainer.total_steps)
     saved = time.monotonic()

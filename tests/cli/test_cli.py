@@ -371,6 +371,19 @@ def test_options_that_a_full_disk_tore_are_written_anew(
     assert main(["resume", str(folder)]) == 0
 
 
+def test_a_study_keeps_the_options_of_the_call_that_went_on_with_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    options = json.loads((folder / "configuration.json").read_text())
+    options["running"]["max_epochs"] = 9
+    (folder / "configuration.json").write_text(json.dumps(options))
+    assert main(search(folder)) == 0
+    kept = json.loads((folder / "configuration.json").read_text())
+    assert kept == {**options, "running": {**options["running"], "max_epochs": None}}
+
+
 def test_dense_beside_sparse_starts_is_told_as_the_study_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -244,6 +244,21 @@ def test_a_classifier_of_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
 
 
+def test_resume_knows_the_options_of_the_last_call_that_began(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "network"
+    train_it = ["train", recipe, f"--output={folder}", "--threads=1"]
+    assert "every must be at least 1" in refused(capsys, *train_it, "--log_every=0")
+    error = refused(capsys, *train_it, "--recipe.learning_rate=1e30", "--recipe.clip=1e30")
+    assert "must be finite" in error
+    run(capsys, *train_it)
+    assert "seed is 0 there and 1 here" in refused(capsys, *train_it, "--seed=1")
+    assert "going on after epoch 2 of 2" in run(capsys, "resume", folder)
+    run(capsys, *train_it, "--log_every=7")
+    assert read_options(train, folder / "training.json")["log_every"] == 7
+
+
 def test_options_come_back(trained: Path) -> None:
     options = read_options(train, trained / "training.json")
     assert options["recipe"].model.depth == 2

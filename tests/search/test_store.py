@@ -516,7 +516,7 @@ def test_the_lock_cannot_be_written(path, monkeypatch, code, kind, message):
     def fail(*arguments):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(lock.os, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(kind, match=message):
         Store(path)
 

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 
 import pytest
@@ -17,6 +18,7 @@ from lsh_native.training.checkpoint import (
     CheckpointError,
     differences,
     load_checkpoint,
+    replace_file,
     save_checkpoint,
 )
 
@@ -204,7 +206,7 @@ def full(*arguments):
 @pytest.mark.parametrize(
     ("module", "name", "failing"),
     [
-        (checkpoint, "open", lambda path, mode: FileIO("/dev/full", mode)),
+        (checkpoint, "opened_alone", lambda path: FileIO("/dev/full", "wb")),
         (os, "fsync", full),
         (os, "replace", full),
     ],
@@ -225,6 +227,21 @@ def test_left_over_of_a_killed_writer_is_replaced(path):
     save_checkpoint(path, TENSORS, {"epoch": 2})
     assert load_checkpoint(path)[1] == {"epoch": 2}
     assert not left_over.exists()
+
+
+def test_writers_of_one_file_take_turns(tmp_path):
+    """Each leaves a whole file, and none finds that its own was moved or emptied by another."""
+    path = tmp_path / "shared"
+
+    def write(letter):
+        for _ in range(25):
+            replace_file(path, letter * 50_000)
+            assert set(path.read_bytes()) <= set(b"abcd")
+            assert len(set(path.read_bytes())) == 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, (b"a", b"b", b"c", b"d")))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_folder(tmp_path):

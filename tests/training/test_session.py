@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from lsh_native.training import (
     DivergedError,
     EpochTable,
     JsonLines,
+    LockedError,
     Scalars,
     StepResult,
     generate,
@@ -20,6 +22,7 @@ from lsh_native.training import (
     tracking,
     train,
 )
+from lsh_native.training.lock import lone_writer
 
 
 def trackers(folder):
@@ -82,6 +85,22 @@ def test_stopped_it_goes_on_and_the_logs_agree(tmp_path, kind):
     again = make_trainer(kind)
     train(again, parts, trackers=trackers(parts))
     assert rows(parts) == rows(whole)
+
+
+def test_one_training_at_a_time(tmp_path):
+    train(make_trainer(), tmp_path, trackers=trackers(tmp_path))
+    before = rows(tmp_path)
+    heard = []
+    with (
+        lone_writer(tmp_path / CHECKPOINT),
+        pytest.raises(LockedError, match=f"must have one writer, but process {os.getpid()} works"),
+    ):
+        train(
+            make_trainer(), tmp_path, trackers=trackers(tmp_path), ready=lambda: heard.append(1)
+        )  # fmt: skip
+    assert (rows(tmp_path), heard) == (before, [])
+    train(make_trainer(), tmp_path, trackers=trackers(tmp_path), ready=lambda: heard.append(1))
+    assert (rows(tmp_path), heard) == (before, [1])
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
