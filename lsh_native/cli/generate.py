@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from lsh_native.cli.data import UNKNOWN
 from lsh_native.cli.threads import use_threads
+from lsh_native.data import WORDS, level_of
 from lsh_native.training import generate as tokens_of
 from lsh_native.training import load_model
 
@@ -39,18 +41,21 @@ def generate(
     use_threads(threads)
     saved = load_model(model)
     tokens = saved.vocabulary.tokens
-    by_words = max(map(len, tokens)) > 1
-    end = "<eos>" if by_words else "\n"
-    start = (prompt.split() if by_words else list(prompt)) or [end if end in tokens else tokens[0]]
+    level = level_of(tokens)
+    end = "<eos>" if level is WORDS else "\n"
+    # a level reads the bytes of a text by its own encoding, and so those of an option
+    read = prompt.encode(errors="surrogateescape").decode(level.encoding)
+    given = read.split() if level is WORDS else list(read)
+    start = given or [end if end in tokens else tokens[0]]
     drawn = tokens_of(
         saved.language_model,
-        saved.vocabulary.encode(start, unknown="<unk>" if "<unk>" in tokens else None).tolist(),
+        saved.vocabulary.encode(start, unknown=UNKNOWN if UNKNOWN in tokens else None).tolist(),
         generator=torch.Generator().manual_seed(seed),
         temperature=temperature,
-        banned=[] if unknown or "<unk>" not in tokens else [tokens.index("<unk>")],
+        banned=[] if unknown or UNKNOWN not in tokens else [tokens.index(UNKNOWN)],
     )
-    made = [*(start if prompt else []), *saved.vocabulary.decode(islice(drawn, length))]
-    if by_words:
+    made = [*given, *saved.vocabulary.decode(islice(drawn, length))]
+    if level is WORDS:
         print(" ".join("\n" if word == "<eos>" else word for word in made).replace("\n ", "\n"))
     else:
-        print("".join(made))
+        print("".join(made).encode(level.encoding).decode(errors="replace"))

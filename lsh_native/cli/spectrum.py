@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from lsh_native.data import evaluation_columns
 from lsh_native.lyapunov import Spectrum, lyapunov_spectrum
 from lsh_native.report import plots
 from lsh_native.report.view import Role
-from lsh_native.training import load_model
+from lsh_native.training import load_model, replace_file
 
 __all__ = ["spectrum"]
 
@@ -55,6 +57,11 @@ def spectrum(
         text: how the text becomes tokens.
         threads: threads to compute on; torch's choice by default.
     """
+    options = dict(locals())
+    if output.suffix == ".svg":
+        raise ValueError(f"output must name a JSON file, beside which the SVG goes, got {output}")
+    if reference:
+        _refuse_fixed(reference, options)
     use_threads(threads)
     saved = load_model(model)
     corpus = load_corpus(data, text, saved.vocabulary)
@@ -84,15 +91,25 @@ def spectrum(
             dtype=precision,
         )
     record = replace(found, history=None, history_steps=()).to_dict()
-    output.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    replace_file(output, f"{json.dumps(record, indent=1, allow_nan=False)}\n".encode())
     figure = output.with_suffix(".svg")
-    figure.write_text(_draw(found), encoding="utf-8")
+    replace_file(figure, _draw(found).encode())
     print(f"{output} and {figure}: {len(found.exponents)} exponents over {found.steps} steps")
     print(f"largest exponent {found.largest:+.4f}, {found.collapsed} of them -inf")
     if found.fallbacks or found.breakdowns:
         print(f"{found.fallbacks} intervals broken up, {found.breakdowns} factors broken down")
     if found.convention.reference is None and math.isfinite(found.largest) and k is None:
         print(f"Kaplan-Yorke dimension {found.kaplan_yorke_dimension:.3f}")
+
+
+def _refuse_fixed(reference: str, options: Mapping[str, Any]) -> None:
+    """Refuses options that the published convention does not read."""
+    for name in ("k", "steps", "state_warmup", "tangent_warmup", "until"):
+        default = signature(spectrum).parameters[name].default
+        if options[name] != default:
+            raise ValueError(
+                f"{name} must be left to {reference}, which fixes it, got {options[name]}"
+            )
 
 
 def _draw(spectrum: Spectrum) -> str:

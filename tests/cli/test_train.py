@@ -15,7 +15,16 @@ from lsh_native.cli.main import main
 from lsh_native.cli.options import read_options
 from lsh_native.cli.parser import make_parser
 from lsh_native.cli.train import train
-from lsh_native.training import load_checkpoint, load_model
+from lsh_native.data import BYTES, Vocabulary
+from lsh_native.training import (
+    Recipe,
+    Snapshot,
+    draw_model,
+    load_checkpoint,
+    load_model,
+    model_state,
+    save_model,
+)
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
 
@@ -105,6 +114,40 @@ def test_a_model_reads_text_by_its_own_vocabulary(
     spectrum = [f"--output={tmp_path / 'spectrum.json'}", "--steps=10"]
     assert "16 exponents over 10 steps" in run(capsys, "spectrum", model, data, *spectrum)
     assert "must have the model's vocabulary" in refused(capsys, "evaluate", model)
+
+
+def test_a_model_of_bytes_speaks_in_letters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe(model={"family": "lstm", "embedding_size": 4, "hidden_size": 4})
+    vocabulary = Vocabulary(tokens=BYTES.alphabet)
+    state = model_state(draw_model(recipe, len(vocabulary), seed=0))
+    # whatever came before, the second byte of two that are one letter follows
+    state["decoder.bias"] = 99.0 * torch.eye(256)[0xA9]
+    path = tmp_path / "model.safetensors"
+    save_model(path, Snapshot(epoch=1, valid_loss=1.0, state=state), recipe, vocabulary)
+    said = run(capsys, "generate", path, "--length=2", "--temperature=0", "--prompt=née \u00c3")
+    assert said == "née \u00c3\ufffd\ufffd\n"
+    # the first byte of that letter stands in the prompt as a command line has it
+    said = run(capsys, "generate", path, "--length=1", "--temperature=0", "--prompt=\udcc3")
+    assert said == "é\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--output=spectrum.svg", "output must name a JSON file, beside which the SVG goes, got"),
+        ("--k=3", "k must be left to lsh2022, which fixes it, got 3"),
+        ("--steps=50", "steps must be left to lsh2022, which fixes it, got 50"),
+        ("--until=0.1", "until must be left to lsh2022, which fixes it, got 0.1"),
+        ("--tangent_warmup=0", "tangent_warmup must be left to lsh2022, which fixes it, got 0"),
+    ],
+)
+def test_a_spectrum_refuses_what_it_does_not_read(
+    option: str, sentence: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained / "model.safetensors"
+    assert sentence in refused(capsys, "spectrum", model, "--reference=lsh2022", option)
 
 
 def test_it_leaves_as_plain_tensors(
