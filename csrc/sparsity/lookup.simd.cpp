@@ -168,6 +168,8 @@ static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& o
           value[i] = *(matrix.packed ? values[i]++ : values[i] + here);
           place = uint32_t(here - base);
           column[i] = --left[i] > 0 ? *++columns[i] : kNone;
+          // Rows of a dense weight lie pages apart, and each of their values on a line of its own.
+          if (!matrix.packed && left[i] > 0) __builtin_prefetch(values[i] + column[i]);
         }
         word[i % W] |= place << 8 * (byte + i / W);
       }
