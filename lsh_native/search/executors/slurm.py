@@ -36,6 +36,12 @@ from lsh_native.search.trial import State
 # Steps are told so often at most, in seconds: each is a line on a shared disk.
 _PAUSE = 5.0
 
+# Slurm kills a cancelled job after 30 seconds, unless it is set up to wait longer.
+_GRACE = 60.0
+
+# Jobs that go on without the process that submitted them; those of `debug` do not.
+_OUTLIVING = {"slurm": submitit.SlurmJob, "local": submitit.LocalJob}
+
 
 @dataclass
 class _Followed:
@@ -50,6 +56,9 @@ class _Followed:
 
 class Slurm:
     """Does jobs on a Slurm cluster.
+
+    A job goes on when its coordinator is killed, so its number is kept beside its messages: who
+    goes on with the study ends it first, since two jobs must not write one checkpoint.
 
     Args:
         source: How a job makes its runner; its folder must lie on a disk that all nodes share.
@@ -87,7 +96,7 @@ class Slurm:
         self._cluster.update_parameters(cpus_per_task=threads, gpus_per_node=gpus, **parameters)
         self._threads = threads
         self._running: list[_Followed] = []
-        self._count = 0
+        self._count: int | None = None
 
     @property
     def free(self) -> int:
@@ -96,7 +105,9 @@ class Slurm:
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""
-        self._count += 1
+        if self._count is None:  # not before: only now the study is surely ours
+            self._end_left_behind()
+        self._count = (self._count or 0) + 1
         path = self._folder / f"messages-{time.time_ns()}-{self._count}.jsonl"
         handle = self._cluster.submit(
             run_job,
@@ -105,6 +116,7 @@ class Slurm:
             str(path),
             self._threads,
         )
+        path.with_suffix(".job").write_text(str(handle.job_id), encoding="utf-8")
         self._running.append(_Followed(job=job, handle=handle, path=path))
 
     def work(self, send: Send) -> None:
@@ -116,14 +128,40 @@ class Slurm:
             time.sleep(0.05)
 
     def finish(self, send: Send) -> None:
-        """See `Executor`; what is in flight is given up."""
+        """See `Executor`; an epoch in flight is given up."""
+        for followed in self._running:
+            followed.handle.cancel(check=False)
+        for followed in self._running:
+            number = followed.job.trial.number
+            end: Message = Faulted(number=number, state=State.WAITING, reason="interrupted")
+            for message in self._lines(followed):
+                if isinstance(message, Done | Faulted):
+                    end = message
+                else:
+                    send(message)
+            send(end)
         self.close()
 
     def close(self) -> None:
-        """See `Executor`."""
+        """See `Executor`; jobs that are slow to end are waited for when the study goes on."""
         for followed in self._running:
-            followed.handle.cancel()
+            followed.handle.cancel(check=False)
+            if followed.handle.done():
+                _forget(followed.path)
         self._running.clear()
+        self._count = None
+
+    def _end_left_behind(self) -> None:
+        """End the jobs of an earlier coordinator; what they trained is in their checkpoints."""
+        kind = _OUTLIVING.get(self._cluster.cluster)
+        kept = sorted(self._folder.glob("messages-*.job"))
+        left = [kind(self._folder, path.read_text(encoding="utf-8")) for path in kept if kind]
+        for handle in left:
+            handle.cancel(check=False)
+        for handle in left:
+            _end(handle)
+        for path in self._folder.glob("messages-*"):
+            path.unlink()
 
     def _follow(self, followed: _Followed, send: Send) -> bool:
         """Tell what a job has written since, or that it hangs; return whether there was any."""
@@ -137,7 +175,7 @@ class Slurm:
             if isinstance(message, Done | Faulted):
                 self._running.remove(followed)
                 followed.handle.wait()
-                followed.path.unlink(missing_ok=True)
+                _forget(followed.path)
                 send(message)
                 return True
             send(message)
@@ -146,11 +184,12 @@ class Slurm:
         if ended:
             reason = f"its job ended as {followed.handle.state}"
         elif (hung := self._timeouts.fault(followed.heartbeat)) is not None:
-            followed.handle.cancel()
+            _end(followed.handle)
             reason = hung
         else:
             return False
         self._running.remove(followed)
+        _forget(followed.path)
         number = followed.job.trial.number
         send(Faulted(number=number, state=State.FAILED, reason=reason, retry=True))
         return True
@@ -165,6 +204,20 @@ class Slurm:
             return []
         followed.read += len(whole) + 1
         return [message_from_dict(json.loads(line)) for line in whole.split(b"\n")]
+
+
+def _end(handle: Any) -> None:
+    """Cancel a job and wait until it writes no more."""
+    handle.cancel(check=False)
+    deadline = time.monotonic() + _GRACE
+    while not handle.done(force_check=True) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _forget(path: Path) -> None:
+    """Remove the messages of a job that has ended, and its number."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".job").unlink(missing_ok=True)
 
 
 def run_job(source: str, values: str, path: str, threads: int) -> None:
