@@ -108,7 +108,8 @@ class TrainingRunner:
         spectrum_settings: which spectrum is taken.
         device: where models are trained.
         on_step: called after every training step with the trial, the epoch in flight, the steps
-            done in it, the steps of an epoch, and the step's loss.
+            done in it, the steps of an epoch, and the step's loss. A spectrum tells the last step
+            again and again, as a sign of life.
     """
 
     corpus: Corpus
@@ -196,6 +197,13 @@ class TrainingRunner:
             return None
         return lambda step, steps, loss: on_step(trial, epoch, step, steps, loss)
 
+    def _still_alive(self, trial: Trial, trainer: Trainer) -> Callable[[int, int], None] | None:
+        on_step, last = self.on_step, trainer.history[-1]
+        if on_step is None:
+            return None
+        steps = trainer.steps_per_epoch
+        return lambda *_: on_step(trial, last.epoch, steps, steps, last.train_loss)
+
     def spectrum(self, trial: Trial, epoch: int, part: int = 0) -> SpectrumRecord | None:
         """Takes the spectrum of the newest checkpoint, which must be of `epoch`.
 
@@ -226,6 +234,7 @@ class TrainingRunner:
                 "every": settings.every,
                 "k": settings.k,
                 "dtype": getattr(torch, settings.dtype),
+                "progress": self._still_alive(trial, trainer),
             }
         model: Any = trainer.model.eval()
         with averaged_parameters(trainer.optimizer), _one_thread():

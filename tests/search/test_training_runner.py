@@ -87,6 +87,17 @@ def test_what_a_spectrum_that_fails_says_of_its_trial(tmp_path, monkeypatch, rai
     assert type(caught.value) is expected
 
 
+def test_a_spectrum_gives_signs_of_life(tmp_path):
+    heard = []
+    runner = make(tmp_path, on_step=lambda trial, *step: heard.append(step))
+    after = trained(runner)
+    steps = len(heard)
+    runner.spectrum(after, 1)
+    assert len(heard) > steps + 5
+    loss = runner.trainer(after).history[-1].train_loss
+    assert set(heard[steps:]) == {(1, steps, steps, loss)}
+
+
 def test_a_weight_that_is_not_finite_has_no_spectrum(tmp_path, monkeypatch):
     runner = make(tmp_path)
     after = trained(runner)
