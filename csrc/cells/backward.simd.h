@@ -280,8 +280,9 @@ struct Backward {
                       pass.grad_recurrent_weight[layer.depth], 1, own.outputs, own.room);
     }
     if (pass.grad_input) {
+      T* grad = pass.grad_input + layer.tiling.first_step(tiles.begin) * layer.batch * layer.input_size;
       multiply_tiles<T>(layer.input_panels, own.input_chunks, layer.tiling, tiles, pass.input_gate_tiles, nullptr,
-                        pass.grad_input);
+                        grad);
     }
   }
 

@@ -54,10 +54,14 @@ struct Few {
         pass.few_operands[b * stored + u] = pass.state[b * H + u] * scale;
       }
     }
-    project(pass, worker);
+    const Range projected = prepare_input(pass, worker);
     wait_for_team(worker);
 
     for (int64_t t = 0; t < layer.steps; ++t) {
+      if (t % pass.projected_steps == 0) {
+        project(pass, t / pass.projected_steps, projected);
+        wait_for_team(worker);
+      }
       for (int64_t d = 0; d < layer.depth; ++d) {
         for (int64_t slice = slices.begin; slice < slices.end; slice += kSlices) {
           move_slices(pass, t, d, {slice, slice + kSlices < slices.end ? slice + kSlices : slices.end});
@@ -79,25 +83,35 @@ struct Few {
     }
   }
 
-  // The input's share of the gates of all steps, W x + b, row by row.
-  static void project(const ForwardPass<T>& pass, const Worker& worker) {
+  // Whether the inputs of the whole sequence are as few as those of a step may be.
+  static bool few_inputs(const Layer<T>& layer) { return layer.steps * layer.batch <= kFewItems; }
+
+  // Packs the input's weight and lays the inputs out. Returns the slices, or the chunks, whose products the worker
+  // owns.
+  static Range prepare_input(const ForwardPass<T>& pass, const Worker& worker) {
     const Layer<T>& layer = pass.layer;
     const int32_t* cost = layer.input_weight.pattern.row_offsets;
-    const int64_t items = layer.steps * layer.batch;
-    if (items > kFewItems) {
-      const Range chunks = share_chunks(worker, layer.input_panels.plan, cost);
-      pack_rows(layer.input_weight, layer.input_panels, chunks);
-      prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
-      wait_for_team(worker);
-      multiply_tiles(layer.input_panels, chunks, layer.tiling, layer.tiling.all(), pass.input_tiles, layer.input_bias,
-                     pass.projected);
-      return;
+    if (few_inputs(layer)) {
+      const Range slices = share_slices(worker, pass.input_lookup.plan, cost);
+      pack_slices(layer.input_weight, pass.input_lookup, slices);
+      store_few(pass.input_lookup.plan, pass.input, layer.steps * layer.batch, pass.input_tiles, worker);
+      return slices;
     }
-    const Range slices = share_slices(worker, pass.input_lookup.plan, cost);
-    pack_slices(layer.input_weight, pass.input_lookup, slices);
-    store_few(pass.input_lookup.plan, pass.input, items, pass.input_tiles, worker);
-    wait_for_team(worker);
-    multiply_few(pass.input_lookup, slices, pass.input_tiles, items, layer.input_bias, pass.projected);
+    const Range chunks = share_chunks(worker, layer.input_panels.plan, cost);
+    pack_rows(layer.input_weight, layer.input_panels, chunks);
+    prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
+    return chunks;
+  }
+
+  // The input's share of the gates, W x + b, row by row: of a tile's steps, or of all where these are few.
+  static void project(const ForwardPass<T>& pass, int64_t tile, Range own) {
+    const Layer<T>& layer = pass.layer;
+    if (few_inputs(layer)) {
+      const int64_t items = layer.steps * layer.batch;
+      return multiply_few(pass.input_lookup, own, pass.input_tiles, items, layer.input_bias, pass.projected);
+    }
+    const T* x = pass.input_tiles + tile * layer.input_size * layer.tiling.lanes;
+    multiply_tiles(layer.input_panels, own, layer.tiling, {tile, tile + 1}, x, layer.input_bias, pass.projected);
   }
 
   // A micro-step of a few slices of units: first all products, then all maps, which are chains of operations that wait
@@ -137,7 +151,7 @@ struct Few {
         const int64_t row = g * H + first;
         recurrent[g] = load<T, W>(sums + (b * G + g) * W);
         if (layer.recurrent_bias) recurrent[g] += load_units(layer.recurrent_bias + d * G * H + row, count);
-        input[g] = d == 0 ? load<T, W>(pass.projected + (t * B + b) * G * H + row) : V{};
+        input[g] = d == 0 ? load<T, W>(pass.projected + (t % pass.projected_steps * B + b) * G * H + row) : V{};
       }
       LSH_UNROLL for (int s = 0; s < S; ++s) before[s] = load<T, W>(pass.few_states + (s * B + b) * stride + first);
       Cell::forward(recurrent, input, before, active, after);

@@ -77,7 +77,8 @@ struct ForwardPass {
 
   // With a few items, those of a unit do not fill a register, and lanes are units: numbers of an item stand together.
   LookupMatrix<T> input_lookup;  // workspace, where the whole sequence has few items; the panels otherwise
-  T* projected;                  // workspace (T, B, G * H) and room for a register more
+  int64_t projected_steps;       // whose inputs are multiplied at once
+  T* projected;                  // workspace (projected_steps, B, G * H) and room for a register more
   T* few_operands;               // workspace (2, B, stored columns): as `operand`
   T* few_states;                 // workspace (2, S, B, state stride): now, and as the time step began
   int64_t state_stride;          // from one item's units to the next one's

@@ -137,7 +137,8 @@ struct RecurrentOp {
         prepared.lookups.push_back(prepare_lookup<T>(prepared.recurrent[d], cell.gates, workspace));
       }
       layer.recurrent_lookup = prepared.lookups.data();
-      if (n.steps * n.batch <= kFewItems) {
+      const bool few_inputs = n.steps * n.batch <= kFewItems;
+      if (few_inputs) {
         pass.input_lookup = prepare_lookup<T>(layer.input_weight, cell.gates, workspace);
         pass.input_tiles = workspace.room<T>({n.steps * n.batch, pass.input_lookup.plan.stored_columns()});
       } else {
@@ -152,7 +153,8 @@ struct RecurrentOp {
         pass.state_stride = projection.lookup.plan.stored_columns();
         projection.hidden = workspace.room<T>({n.batch, pass.state_stride});
       }
-      pass.projected = workspace.room<T>({n.steps * n.batch * cell.gates * n.hidden + slack});
+      pass.projected_steps = few_inputs ? n.steps : layer.tiling.steps_per_tile;
+      pass.projected = workspace.room<T>({pass.projected_steps * n.batch * cell.gates * n.hidden + slack});
       pass.few_operands = workspace.room<T>({2, n.batch, stored});
       pass.few_states = workspace.room<T>({2, cell.states, n.batch, pass.state_stride});
     }

@@ -14,7 +14,7 @@ LSH_INLINE void prefetch_rows(const T* block, int64_t rows, int64_t stride, int6
 }
 
 // Rows of the product of the matrix's chunks with some tiles, the first of which stands at `tiles`, written to columns
-// of a row-major (N, plan.units) matrix, to the rows that are those tiles' lanes.
+// of a row-major (N, plan.units) matrix, whose rows are those tiles' lanes.
 template <class T>
 static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const LaneTiles& tiling, Range which,
                            const T* tiles, const T* bias, T* out) {
@@ -29,7 +29,8 @@ static void multiply_tiles(const PanelMatrix<T>& matrix, Range chunks, const Lan
         const int64_t first = chunk * plan.chunk_units;
         for_slabs_between<T>(begin, end, lanes, [&](const Slab& slab) {
           const int64_t here = used - slab.first < slab.width<T>() ? used - slab.first : slab.width<T>();
-          T* to = out + (tiling.first_step(tile) * tiling.batch + slab.first) * plan.units + first;
+          const int64_t row = (tiling.first_step(tile) - tiling.first_step(which.begin)) * tiling.batch + slab.first;
+          T* to = out + row * plan.units + first;
           prefetch_rows(to, here, plan.units, plan.units_in(chunk));
           multiply_chunk(matrix, chunk, x, slab, sums);
           for (int64_t at = 0; at < here; at += kWidth<T>) {
