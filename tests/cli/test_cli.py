@@ -409,7 +409,7 @@ def test_dense_beside_sparse_starts_is_told_as_the_study_starts(
         (["search", "--candidate=3"], "unrecognized arguments: --candidate=3"),
         (["status", "/no"], "there must be a study at /no/study.db, got no such file"),
         (["export", "/no", "trials.csv"], "there must be a study at /no/study.db"),
-        (["export", "STUDY", "/no/trials.csv"], "/no/trials.csv: No such file or directory"),
+        (["export", "STUDY", "/no/trials.csv"], "/no/trials.csv: file not written"),
         (["export", "STUDY", "x", "--form=dense"], "a study is exported as csv, jsonl, optuna"),
         (["export", "STUDY", "x", "--what=all"], "what must be one of trials, epochs, got all"),
     ],

@@ -4,14 +4,13 @@ The kernels go through their operators, with the checks and allocations that a d
 that changes with the order is a race; memory that was not written is NaN.
 """
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from host_kernels import HostKernels
+from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 from torch import Tensor
 
 from lsh_native.cells import (
@@ -30,9 +29,6 @@ from lsh_native.lyapunov import qr_growth_definition
 from lsh_native.sparsity.linear import sparse_linear
 from lsh_native.sparsity.pattern import empty_pattern, pack_pattern, pattern_parts, refuse_overfull
 from lsh_native.sparsity.selection import toggle_definition_
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cells"))
-from random_layer import RandomLayer, assert_near, defined_gradients, directions, gradients
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 

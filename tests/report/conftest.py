@@ -1,13 +1,8 @@
 """A store to fill, and ways to fill it."""
 
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
 from report_studies import final_table_of, run_study
 
 from lsh_native.search.store import Store
