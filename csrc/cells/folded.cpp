@@ -54,8 +54,7 @@ Tensor folded(Tensor tangent, Tensor activations, Tensor states, Tensors weight_
   m.def(#name "_folded_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] weight_hh) -> Tensor");
 #define LSH_IMPL(name, Cell) m.impl(#name "_folded_tangent", TORCH_BOX(&folded<folded_##name##_table>));
 
-STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m){LSH_EVERY_CELL(LSH_SCHEMA)} STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
-  LSH_EVERY_CELL(LSH_IMPL)
-}
+STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) { LSH_EVERY_CELL(LSH_SCHEMA); }
+STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) { LSH_EVERY_CELL(LSH_IMPL); }
 
 }  // namespace lsh

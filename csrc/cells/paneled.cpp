@@ -56,8 +56,7 @@ Tensor paneled(Tensor tangent, Tensor activations, Tensor states, Tensors packed
   m.def(#name "_paneled_tangent(Tensor tangent, Tensor activations, Tensor states, Tensor[] packed_hh) -> Tensor");
 #define LSH_IMPL(name, Cell) m.impl(#name "_paneled_tangent", TORCH_BOX(&paneled<paneled_##name##_table>));
 
-STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m){LSH_EVERY_CELL(LSH_SCHEMA)} STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) {
-  LSH_EVERY_CELL(LSH_IMPL)
-}
+STABLE_TORCH_LIBRARY_FRAGMENT(lsh, m) { LSH_EVERY_CELL(LSH_SCHEMA); }
+STABLE_TORCH_LIBRARY_IMPL(lsh, CPU, m) { LSH_EVERY_CELL(LSH_IMPL); }
 
 }  // namespace lsh

@@ -1,4 +1,4 @@
-// What the ops of tangents along a window check and allocate alike, and the names that they have for every cell.
+// What the ops of tangents along a window check and allocate alike.
 #pragma once
 
 #include "cells/tangent_window.h"

@@ -32,9 +32,8 @@ class Workspace {
     return reinterpret_cast<T*>(bytes_from(bytes));
   }
 
-  // Where so many bytes begin, at a multiple of 64. In large pages, of which the system clears each one that is
-  // touched, unless little of it will be.
-  uintptr_t bytes_from(int64_t count, bool filled = true) {
+  // Where so many bytes begin, at a multiple of 64.
+  uintptr_t bytes_from(int64_t count) {
     if (!on_cpu_) {
       tensors_.push_back(torch::stable::new_empty(like_, {count}, torch::headeronly::ScalarType::Byte));
       return reinterpret_cast<uintptr_t>(tensors_.back().mutable_data_ptr());
@@ -43,7 +42,7 @@ class Workspace {
     const bool given = count >= 0 && posix_memalign(&block, 64, size_t(count) + 1) == 0;
     STD_TORCH_CHECK(given, "there must be memory for a workspace of ", count, " bytes, got none");
     blocks_.emplace_back(block, &std::free);
-    if (filled) prefer_large_pages(block, count);
+    prefer_large_pages(block, count);
     return reinterpret_cast<uintptr_t>(block);
   }
 

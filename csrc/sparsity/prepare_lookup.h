@@ -19,8 +19,7 @@ LookupMatrix<T> prepare_lookup(const SparseMatrix<T>& matrix, int64_t gates, Wor
   LookupMatrix<T> lookup{{p.rows / gates, gates, p.columns, simd_vector_bytes() / int64_t(sizeof(T)),
                           p.non_zeros * int64_t(sizeof(T) + 2) > kNarrowUpTo}};
   const int64_t groups = lookup.plan.slices() * lookup.plan.groups();
-  const int64_t bytes = int64_t(lay_out(lookup, groups, 0));  // room for a slice that is dense, each
-  lay_out(lookup, groups, workspace.bytes_from(bytes, false));
+  lay_out(lookup, groups, workspace.bytes_from(int64_t(lay_out(lookup, groups, 0))));
   return lookup;
 }
 
