@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lsh_native.cli.search import STORE
+from lsh_native.cli.files import STORE
 from lsh_native.search.errors import LockedStoreError, StoreError
 from lsh_native.search.store import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from lsh_native.cli.files import STORE
 from lsh_native.cli.resume import resume
-from lsh_native.cli.search import STORE
 from lsh_native.cli.setup import RunningChanges
 from lsh_native.report.evidence import evidence_text
 from lsh_native.search.evidence import read_evidence

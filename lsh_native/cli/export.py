@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from lsh_native.cli.search import STORE
+from lsh_native.cli.files import STORE
 from lsh_native.nn.storage import compressed
 from lsh_native.search import export as forms
 from lsh_native.search.store import Store

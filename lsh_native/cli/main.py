@@ -7,43 +7,24 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from lsh_native.cli.cancel import cancel
-from lsh_native.cli.doctor import doctor
-from lsh_native.cli.evaluate import evaluate
-from lsh_native.cli.evidence import evidence
-from lsh_native.cli.export import export
-from lsh_native.cli.generate import generate
 from lsh_native.cli.parser import make_parser, takes_recipe
-from lsh_native.cli.report import report
-from lsh_native.cli.resume import resume
-from lsh_native.cli.search import search
-from lsh_native.cli.spectrum import spectrum
-from lsh_native.cli.status import status
-from lsh_native.cli.train import train
 from lsh_native.search.errors import StoreError, StudyError
 
 __all__ = ["main"]
 
-SUBCOMMANDS: dict[str, Callable[..., None]] = {
-    "search": search,
-    "resume": resume,
-    "evidence": evidence,
-    "status": status,
-    "cancel": cancel,
-    "train": train,
-    "evaluate": evaluate,
-    "generate": generate,
-    "spectrum": spectrum,
-    "report": report,
-    "export": export,
-    "doctor": doctor,
-}
+# Each is the function of its name in the file of its name.
+SUBCOMMANDS = (
+    *("search", "resume", "evidence", "status", "cancel"),
+    *("train", "evaluate", "generate", "spectrum"),
+    *("report", "export", "doctor"),
+)
 
 # What a user can cause; anything else is a fault of the program and keeps its traceback.
 _EXPECTED = (
@@ -68,16 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,  # a slip of the pen must not start a search
         description="Lyapunov-spectrum-based hyperpruning (LSH) of recurrent language models.",
     )
+    given = sys.argv[1:] if arguments is None else arguments
     commands = parser.add_subcommands()
-    for name, function in SUBCOMMANDS.items():
+    functions = _functions(given)
+    for name, function in functions.items():
         sub = make_parser(function)
         commands.add_subcommand(name, sub, help=sub.description)
-    given = sys.argv[1:] if arguments is None else arguments
     if not given:
         parser.print_help(sys.stderr)
         return 2
     try:
-        parsed = parser.parse_args(_with_files(_with_recipe(given)))
+        parsed = parser.parse_args(_with_files(_with_recipe(given, functions)))
         name = parsed.subcommand
         options = parser.instantiate(parsed)[name]
         settings = {key: value for key, value in vars(options).items() if key != "config"}
@@ -87,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=FutureWarning)
             warnings.showwarning = _warn
-            SUBCOMMANDS[name](**settings)
+            functions[name](**settings)
     except KeyboardInterrupt:
         print("\nlsh-native: interrupted; nothing stored is lost", file=sys.stderr)
         return 130
@@ -99,10 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _with_recipe(arguments: Sequence[str]) -> list[str]:
+def _functions(arguments: Sequence[str]) -> dict[str, Callable[..., None]]:
+    """The subcommand that is named, as importing all takes seconds; where none is, all."""
+    named = arguments[:1] if arguments and arguments[0] in SUBCOMMANDS else SUBCOMMANDS
+    return {name: getattr(import_module(f"lsh_native.cli.{name}"), name) for name in named}
+
+
+def _with_recipe(
+    arguments: Sequence[str], functions: Mapping[str, Callable[..., None]]
+) -> list[str]:
     """`train recipe.toml …` as `train --config recipe.toml …`, which parsers know only so."""
     command, *rest = arguments
-    function = SUBCOMMANDS.get(command)
+    function = functions.get(command)
     if function is None or not takes_recipe(function) or not rest or rest[0].startswith("-"):
         return list(arguments)
     return [command, "--config", *rest]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsh_native.cli.evidence import scores_at_hand
-from lsh_native.cli.search import STORE
+from lsh_native.cli.files import STORE
 from lsh_native.report.finish import read_table, write_figures, write_report
 from lsh_native.search.store import Store
 

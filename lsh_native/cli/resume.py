@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lsh_native.cli.files import CONFIGURATION, OPTIONS, STORE
 from lsh_native.cli.options import read_options
-from lsh_native.cli.search import CONFIGURATION, STORE, search
+from lsh_native.cli.search import search
 from lsh_native.cli.setup import RunningChanges, moved
-from lsh_native.cli.train import OPTIONS, train
+from lsh_native.cli.train import train
 from lsh_native.search.errors import StudyError
 
 __all__ = ["resume"]

@@ -15,6 +15,7 @@ import torch
 
 from lsh_native.cli.board import Board
 from lsh_native.cli.data import DataSettings
+from lsh_native.cli.files import CONFIGURATION, STORE
 from lsh_native.cli.options import keep_options
 from lsh_native.cli.progress import Progress
 from lsh_native.cli.setup import (
@@ -43,10 +44,7 @@ from lsh_native.search.study import Study
 from lsh_native.search.training_runner import SpectrumSettings
 from lsh_native.training import Recipe
 
-__all__ = ["CONFIGURATION", "STORE", "search"]
-
-STORE = "study.db"
-CONFIGURATION = "configuration.json"
+__all__ = ["search"]
 
 
 def search(

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.live import Live
 from rich.text import Text
 
-from lsh_native.cli.search import STORE
+from lsh_native.cli.files import STORE
 from lsh_native.report.tables import ABSENT, Table, budget_table, show_perplexity
 from lsh_native.report.view import view_study
 from lsh_native.search.lock import is_locked

@@ -11,6 +11,7 @@ import torch
 
 from lsh_native.cli.data import DataSettings, beside_floor, load_data
 from lsh_native.cli.device import require_device
+from lsh_native.cli.files import OPTIONS
 from lsh_native.cli.options import keep_options
 from lsh_native.cli.threads import use_threads
 from lsh_native.cli.training_line import TrainingLine
@@ -28,9 +29,7 @@ from lsh_native.training import (
 )
 from lsh_native.training import train as train_in_folder
 
-__all__ = ["OPTIONS", "train"]
-
-OPTIONS = "training.json"
+__all__ = ["train"]
 
 
 def train(

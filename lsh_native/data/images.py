@@ -21,7 +21,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from lsh_native.data.batches import Window
@@ -191,6 +190,8 @@ def digits(*, test_share: float = 0.25, seed: int = 0) -> Images:
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must be in (0, 1), got {test_share}")
+    from sklearn.datasets import load_digits  # a second, which only who asks for digits waits for
+
     pixels, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().reshape(-1, 8, 8) / 16
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))

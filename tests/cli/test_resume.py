@@ -6,8 +6,8 @@ from functools import wraps
 import pytest
 
 from lsh_native.cli import resume as command
+from lsh_native.cli.files import CONFIGURATION, STORE
 from lsh_native.cli.main import main
-from lsh_native.cli.search import CONFIGURATION, STORE
 from lsh_native.cli.setup import RunningSettings
 
 
