@@ -114,8 +114,8 @@ struct Few {
     multiply_tiles(layer.input_panels, own, layer.tiling, {tile, tile + 1}, x, layer.input_bias, pass.projected);
   }
 
-  // A micro-step of a few slices of units: first all products, then all maps, which are chains of operations that wait
-  // for each other within a slice and not from one to the next.
+  // A micro-step of a few slices of units: first all products, then all maps, side by side where the slices are as many
+  // as that takes.
   static void move_slices(const ForwardPass<T>& pass, int64_t t, int64_t d, Range slices) {
     const int64_t B = pass.layer.batch;
     alignas(64) T sums[kSlices * kFewItems * G * W];
@@ -123,8 +123,11 @@ struct Few {
     for (int64_t slice = slices.begin; slice < slices.end; ++slice, at += B * G * W) {
       multiply_slice(pass.layer.recurrent_lookup[d], slice, pass.few_operands + operand_at(pass, t, d), B, at);
     }
+    if (slices.end - slices.begin == kSlices) return map_slices<kSlices>(pass, t, d, slices.begin, sums);
     at = sums;
-    for (int64_t slice = slices.begin; slice < slices.end; ++slice, at += B * G * W) move_slice(pass, t, d, slice, at);
+    for (int64_t slice = slices.begin; slice < slices.end; ++slice, at += B * G * W) {
+      map_slices<1>(pass, t, d, slice, at);
+    }
   }
 
   // Where the operand of a micro-step stands among the two.
@@ -133,60 +136,82 @@ struct Few {
     return (t * layer.depth + d) % 2 * layer.batch * layer.recurrent_lookup[d].plan.stored_columns();
   }
 
-  // A micro-step of a slice of units, whose products are there.
-  static void move_slice(const ForwardPass<T>& pass, int64_t t, int64_t d, int64_t slice, const T* sums) {
+  // A micro-step of K slices of units from `slice` on, whose products are there.
+  template <int K>
+  static void map_slices(const ForwardPass<T>& pass, int64_t t, int64_t d, int64_t slice, const T* sums) {
+    using Units = Several<V, K>;
     const Layer<T>& layer = pass.layer;
     const LookupPlan& plan = layer.recurrent_lookup[d].plan;
-    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch, stored = plan.stored_columns();
-    const int64_t stride = pass.state_stride;
-    const int64_t step = t * layer.depth + d, first = slice * W, count = plan.units_in(slice);
-    const bool last = d == layer.depth - 1, mixes = layer.hold && last;
+    const int64_t H = layer.hidden, B = layer.batch, stored = plan.stored_columns(), stride = pass.state_stride;
+    const int64_t step = t * layer.depth + d;
+    const bool last = d == layer.depth - 1, mixes = layer.hold && last, keeps = pass.keeps_trajectory();
     T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.few_operands + (step + 1) % 2 * B * stored;
     const int64_t next_stored = Cell::kProjects ? stride : stored;
-    alignas(64) T active_vectors[A][kFewLanes * W], state_vectors[S][kFewLanes * W];
+    alignas(64) T active_vectors[K][A][kFewLanes * W], state_vectors[K][S][kFewLanes * W];
     for (int64_t b = 0; b < B; ++b) {
       const bool moves = b < layer.moving(t);
-      V recurrent[G], input[G], before[S], active[A], after[S];
-      LSH_UNROLL for (int g = 0; g < G; ++g) {
-        const int64_t row = g * H + first;
-        recurrent[g] = load<T, W>(sums + (b * G + g) * W);
-        if (layer.recurrent_bias) recurrent[g] += load_units(layer.recurrent_bias + d * G * H + row, count);
-        input[g] = d == 0 ? load<T, W>(pass.projected + (t % pass.projected_steps * B + b) * G * H + row) : V{};
+      Units recurrent[G], input[G], before[S], active[A], after[S];
+      LSH_UNROLL for (int k = 0; k < K; ++k) {
+        const int64_t first = (slice + k) * W, count = plan.units_in(slice + k);
+        LSH_UNROLL for (int g = 0; g < G; ++g) {
+          const int64_t row = g * H + first;
+          V& here = recurrent[g].part[k] = load<T, W>(sums + ((k * B + b) * G + g) * W);
+          if (layer.recurrent_bias) here += load_units(layer.recurrent_bias + d * G * H + row, count);
+          const T* projected = pass.projected + (t % pass.projected_steps * B + b) * G * H + row;
+          input[g].part[k] = d == 0 ? load<T, W>(projected) : V{};
+        }
+        LSH_UNROLL for (int s = 0; s < S; ++s) {
+          before[s].part[k] = load<T, W>(pass.few_states + (s * B + b) * stride + first);
+        }
       }
-      LSH_UNROLL for (int s = 0; s < S; ++s) before[s] = load<T, W>(pass.few_states + (s * B + b) * stride + first);
       Cell::forward(recurrent, input, before, active, after);
-      LSH_UNROLL for (int a = 0; a < A; ++a) store<T, W>(active_vectors[a] + b * W, moves ? active[a] : V{});
-      LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
-        T* start = pass.few_states + ((S + s) * B + b) * stride + first;
-        if (layer.hold && d == 0) store<T, W>(start, before[s]);
-        if (mixes) {
-          const V hold = load_units(layer.hold + ((t * S + s) * B + b) * H + first, count);
-          after[s] = hold * load<T, W>(start) + (1 - hold) * after[s];
+      LSH_UNROLL for (int k = 0; k < K; ++k) {
+        const int64_t first = (slice + k) * W, count = plan.units_in(slice + k);
+        LSH_UNROLL for (int a = 0; a < A && keeps; ++a) {
+          store<T, W>(active_vectors[k][a] + b * W, moves ? active[a].part[k] : V{});
         }
-        if (!moves) after[s] = before[s];
-        store<T, W>(state_vectors[s] + b * W, after[s]);
-        store<T, W>(pass.few_states + (s * B + b) * stride + first, after[s]);
-      }
-      if (last && !Cell::kProjects) {
-        T* output = pass.output + (t * B + b) * H + first;
-        const V out = moves ? after[0] : V{};
-        if (count == W) {
-          store<T, W>(output, out);
-        } else {
-          store_first<T, W>(output, out, int(count));
+        LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
+          T* start = pass.few_states + ((S + s) * B + b) * stride + first;
+          V& here = after[s].part[k];
+          if (layer.hold && d == 0) store<T, W>(start, before[s].part[k]);
+          if (mixes) {
+            const V hold = load_units(layer.hold + ((t * S + s) * B + b) * H + first, count);
+            here = hold * load<T, W>(start) + (1 - hold) * here;
+          }
+          if (!moves) here = before[s].part[k];
+          if (keeps) store<T, W>(state_vectors[k][s] + b * W, here);
+          store<T, W>(pass.few_states + (s * B + b) * stride + first, here);
         }
+        V operand = after[0].part[k];
+        if (last && !Cell::kProjects) {
+          T* output = pass.output + (t * B + b) * H + first;
+          const V out = moves ? operand : V{};
+          if (count == W) {
+            store<T, W>(output, out);
+          } else {
+            store_first<T, W>(output, out, int(count));
+          }
+        }
+        if (!Cell::kProjects && layer.state_scale) operand *= load_units(layer.state_scale + b * H + first, count);
+        store<T, W>(next_operand + b * next_stored + first, operand);
       }
-      if (!Cell::kProjects && layer.state_scale) after[0] *= load_units(layer.state_scale + b * H + first, count);
-      store<T, W>(next_operand + b * next_stored + first, after[0]);
     }
-    if (!pass.keeps_trajectory()) return;
+    for (int k = 0; k < K && keeps; ++k) keep_slice(pass, step, slice + k, active_vectors[k], state_vectors[k]);
+  }
+
+  // What a trajectory keeps of a slice's micro-step, an item after the other, into its lanes.
+  static void keep_slice(const ForwardPass<T>& pass, int64_t step, int64_t slice, T (&active)[A][kFewLanes * W],
+                         T (&states)[S][kFewLanes * W]) {
+    const Layer<T>& layer = pass.layer;
+    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
+    const int64_t first = slice * W, count = H - first < W ? H - first : W;
     for (int a = 0; a < A; ++a) {
-      clear_items(active_vectors[a], B);
-      vectors_to_lanes(active_vectors[a], count, pass.activations + ((step * A + a) * H + first) * P, P);
+      clear_items(active[a], B);
+      vectors_to_lanes(active[a], count, pass.activations + ((step * A + a) * H + first) * P, P);
     }
     for (int s = Cell::kProjects; s < S; ++s) {
-      clear_items(state_vectors[s], B);
-      vectors_to_lanes(state_vectors[s], count, pass.states_at(step + 1, S) + (s * H + first) * P, P);
+      clear_items(states[s], B);
+      vectors_to_lanes(states[s], count, pass.states_at(step + 1, S) + (s * H + first) * P, P);
     }
     if constexpr (Cell::kProjects) {
       clear_channels(pass.states_at(step + 1, S), P, rows_beyond(layer.outputs, {first, first + count}));

@@ -51,6 +51,10 @@ struct Forward {
       }
     }
     prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
+    for (int64_t row = 0; row < layer.tiling.steps_per_tile * G * H && B < P; ++row) {  // lanes without an item
+      const bool own = row % H >= units.begin && row % H < units.end;
+      for (int64_t lane = B; lane < P && own; ++lane) pass.projected_tile[row * P + lane] = 0;
+    }
     wait_for_team(worker);
 
     ChunkSums<T> sums;
@@ -117,20 +121,99 @@ struct Forward {
     }
   }
 
+  // Where the numbers of a few lanes of a chunk stand: those of its i-th unit at i strides from each.
+  struct Places {
+    const T *sums, *bias, *input, *state;
+    T *next, *operand, *activation;
+    int64_t sum_stride, sum_gate;      // gate g at g * sum_gate
+    int64_t bias_stride, bias_gate;    // likewise
+    int64_t input_stride, input_gate;  // likewise
+    int64_t lanes, channel;            // of a state's or an activation's units, and from one to the next
+    int64_t operand_stride;
+  };
+
+  // The cell's maps for N lanes of K units from the chunk's i-th on, side by side.
+  template <int N, int K, bool kKeep>
+  LSH_INLINE void map_units(const Places& at, int64_t i) {
+    using Units = Several<Vector<T, N>, K>;
+    Units recurrent[G], input[G], before[S], active[A], after[S];
+    LSH_UNROLL for (int k = 0; k < K; ++k) {
+      LSH_UNROLL for (int g = 0; g < G; ++g) {
+        const T bias = at.bias[g * at.bias_gate + (i + k) * at.bias_stride];
+        recurrent[g].part[k] = load<T, N>(at.sums + g * at.sum_gate + (i + k) * at.sum_stride) + bias;
+        input[g].part[k] = load<T, N>(at.input + g * at.input_gate + (i + k) * at.input_stride);
+      }
+      LSH_UNROLL for (int s = 0; s < S; ++s) {
+        before[s].part[k] = load<T, N>(at.state + s * at.channel + (i + k) * at.lanes);
+      }
+    }
+    Cell::forward(recurrent, input, before, active, after);
+    LSH_UNROLL for (int k = 0; k < K; ++k) {
+      LSH_UNROLL for (int a = 0; a < A && kKeep; ++a) {
+        store<T, N>(at.activation + a * at.channel + (i + k) * at.lanes, active[a].part[k]);
+      }
+      LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
+        store<T, N>(at.next + s * at.channel + (i + k) * at.lanes, after[s].part[k]);
+      }
+      store<T, N>(at.operand + (i + k) * at.operand_stride, after[0].part[k]);
+    }
+  }
+
+  template <int N, bool kKeep>
+  static void map_chunk(const Places& at, int64_t count) {
+    const Places here = at;  // not reached by any store
+    int64_t i = 0;
+    for (; i + kAbreast<T> <= count; i += kAbreast<T>) map_units<N, kAbreast<T>, kKeep>(here, i);
+    for (; i < count; ++i) map_units<N, 1, kKeep>(here, i);
+  }
+
+  // What was just mapped, where some items rest, states are held back, or an operand is scaled.
+  template <int N>
+  static void bend_chunk(const ForwardPass<T>& pass, int64_t step, const Places& at, int64_t first, int64_t count,
+                         int64_t lane) {
+    const Layer<T>& layer = pass.layer;
+    const int64_t t = step / layer.depth, d = step % layer.depth, H = layer.hidden, P = layer.lanes;
+    const int64_t moving = layer.moving(t);
+    const T* start = pass.states_at(t * layer.depth, S);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t u = first + i;
+      for (int a = 0; a < A && at.activation && layer.batch_sizes; ++a) {
+        T* active = at.activation + a * at.channel + i * P;
+        Vector<T, N> here = load<T, N>(active);
+        keep_from<T, N>(here, Vector<T, N>{}, lane, moving);
+        store<T, N>(active, here);
+      }
+      // where the cell projects, the operand is nobody's state
+      Vector<T, N> operand = load<T, N>(at.operand + i * at.operand_stride);
+      for (int s = Cell::kProjects; s < S; ++s) {
+        T* state = at.next + s * at.channel + i * P;
+        Vector<T, N> here = load<T, N>(state);
+        if (layer.hold && d == layer.depth - 1) {
+          const int64_t at_state = (s * H + u) * P + lane;
+          const Vector<T, N> hold = load<T, N>(layer.hold_lanes + at_state);
+          here = hold * load<T, N>(start + at_state) + (1 - hold) * here;
+        }
+        if (layer.batch_sizes) keep_from<T, N>(here, load<T, N>(at.state + s * at.channel + i * P), lane, moving);
+        store<T, N>(state, here);
+        if (s == 0) operand = here;
+      }
+      if (!Cell::kProjects && layer.state_scale) operand *= load<T, N>(layer.scale_lanes + u * P + lane);
+      store<T, N>(at.operand + i * at.operand_stride, operand);
+    }
+  }
+
   static void move_chunk(const ForwardPass<T>& pass, int64_t step, int64_t d, const T* projected, int64_t chunk,
                          ChunkSums<T>& sums) {
+    alignas(64) static constexpr T kNothing[kWidth<T>] = {};
     const Layer<T>& layer = pass.layer;
     const PanelPlan& plan = layer.recurrent_panels[d].plan;
-    const int64_t H = layer.hidden, P = layer.lanes, B = layer.batch;
-    const int64_t t = step / layer.depth, moving = layer.moving(t), most = lanes_of(layer, t);
+    const int64_t H = layer.hidden, P = layer.lanes, O = layer.outputs;
+    const int64_t most = lanes_of(layer, step / layer.depth);
     const int64_t stored = padded_lanes(P), first = chunk * plan.chunk_units, count = plan.units_in(chunk);
-    const int64_t O = layer.outputs;
     const T* state = pass.states_at(step, S);
-    const T* start = pass.states_at(t * layer.depth, S);
     const T* operand = pass.operand + step % 2 * O * stored;
     T* next = pass.states_at(step + 1, S);
     T* next_operand = Cell::kProjects ? layer.projection.hidden : pass.operand + (step + 1) % 2 * O * stored;
-    const bool mixes = layer.hold && d == layer.depth - 1;
     T* activation = pass.keeps_trajectory() ? pass.activations + step * A * H * P : nullptr;
     const T* bias = layer.recurrent_bias ? layer.recurrent_bias + d * G * H : nullptr;
     int64_t done = 0;
@@ -139,36 +222,28 @@ struct Forward {
       multiply_chunk(layer.recurrent_panels[d], chunk, operand, slab, sums);
       const int64_t end = used.first + kSlabLanes<T>;
       done = end < P ? end : P;
-      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) __attribute__((always_inline)) {
-        using V = Vector<T, N>;
-        const int64_t lane = slab.first + at;
+      for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) {
+        const int64_t lane = slab.first + at, here = first * P + lane;
         const LanePlace sum = sums.place(slab, at), to = lane_place<T>(lane, P, H);
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t u = first + i;
-          V recurrent[G], input[G], before[S], active[A], after[S];
-          LSH_UNROLL for (int g = 0; g < G; ++g) {
-            const int64_t row = g * H + u;
-            recurrent[g] = load<T, N>(sums.numbers + sum.offset + (g * count + i) * sum.stride);
-            if (bias) recurrent[g] += bias[row];
-            input[g] = projected ? load_lanes<T, N>(projected + row * P, lane, B) : V{};
-          }
-          LSH_UNROLL for (int s = 0; s < S; ++s) before[s] = load<T, N>(state + (s * H + u) * P + lane);
-          Cell::forward(recurrent, input, before, active, after);
-          LSH_UNROLL for (int a = 0; a < A && activation; ++a) {
-            if (layer.batch_sizes) keep_from<T, N>(active[a], V{}, lane, moving);
-            store<T, N>(activation + (a * H + u) * P + lane, active[a]);
-          }
-          LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
-            const int64_t at_state = (s * H + u) * P + lane;
-            if (mixes) {
-              const V hold = load<T, N>(layer.hold_lanes + at_state);
-              after[s] = hold * load<T, N>(start + at_state) + (1 - hold) * after[s];
-            }
-            if (layer.batch_sizes) keep_from<T, N>(after[s], before[s], lane, moving);
-            store<T, N>(next + at_state, after[s]);
-          }
-          if (!Cell::kProjects && layer.state_scale) after[0] *= load<T, N>(layer.scale_lanes + u * P + lane);
-          store<T, N>(next_operand + to.offset + u * to.stride, after[0]);
+        const Places places{sums.numbers + sum.offset,
+                            bias ? bias + first : kNothing,
+                            projected ? projected + here : kNothing,
+                            state + here,
+                            next + here,
+                            next_operand + to.offset + first * to.stride,
+                            activation ? activation + here : nullptr,
+                            sum.stride,
+                            count * sum.stride,
+                            bias ? 1 : 0,
+                            bias ? H : 0,
+                            projected ? P : 0,
+                            projected ? H * P : 0,
+                            P,
+                            H * P,
+                            to.stride};
+        activation ? map_chunk<N, true>(places, count) : map_chunk<N, false>(places, count);
+        if (layer.hold || layer.batch_sizes || layer.state_scale) {
+          bend_chunk<N>(pass, step, places, first, count, lane);
         }
       });
     });

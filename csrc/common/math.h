@@ -25,10 +25,45 @@ LSH_INLINE double tanh(double x) { return ::tanh(x); }
 
 #include <math.h>
 
-#include "common/vector.h"
+#include "common/several.h"
 
 namespace lsh {
 namespace LSH_LEVEL {
+
+// Maps of the bits of vectors of float.
+template <class V>
+LSH_INLINE V magnitude(V x) {
+  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
+  return (V)((Bits)x & 0x7fffffffu);
+}
+
+template <class V>
+LSH_INLINE V with_sign_of(V x, V magnitude) {
+  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
+  return (V)((Bits)magnitude | ((Bits)x & 0x80000000u));
+}
+
+// 2^n where n stands in the lowest bits.
+template <class V>
+LSH_INLINE V power_of_two(V n) {
+  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
+  return (V)(((Bits)n << 23) + 0x3f800000u);
+}
+
+template <class V, int K>
+LSH_INLINE Several<V, K> magnitude(const Several<V, K>& x) {
+  return Several<V, K>::of([&](int k) { return magnitude(x.part[k]); });
+}
+
+template <class V, int K>
+LSH_INLINE Several<V, K> with_sign_of(const Several<V, K>& x, const Several<V, K>& magnitude) {
+  return Several<V, K>::of([&](int k) { return with_sign_of(x.part[k], magnitude.part[k]); });
+}
+
+template <class V, int K>
+LSH_INLINE Several<V, K> power_of_two(const Several<V, K>& n) {
+  return Several<V, K>::of([&](int k) { return power_of_two(n.part[k]); });
+}
 
 // exp(x) = power (1 + q) for vectors of float: x = n ln 2 + r with |r| <= ln 2 / 2, power = 2^n, and q = exp(r) - 1 by
 // a polynomial, exact to its own last place however small r is. For x from -87 to 88; a NaN goes through q.
@@ -38,8 +73,7 @@ struct ExpParts {
 };
 
 template <class V>
-LSH_INLINE ExpParts<V> exp_parts(V x) {
-  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
+LSH_INLINE ExpParts<V> exp_parts(const V& x) {
   const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer in the low bits
   const V shifted = x * 1.44269504f + shift;
   const V n = shifted - shift;
@@ -51,23 +85,22 @@ LSH_INLINE ExpParts<V> exp_parts(V x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  return {(V)(((Bits)shifted << 23) + 0x3f800000u), p * (r * r) + r};
+  return {power_of_two(shifted), p * (r * r) + r};
 }
 
 template <class V>
-LSH_INLINE V sigmoid_float(V x) {
+LSH_INLINE V sigmoid_float(const V& x) {
   const ExpParts<V> e = exp_parts<V>(larger(V{} - 87.0f, smaller(V{} + 88.0f, -x)));
   return 1.0f / (e.q * e.power + (e.power + 1.0f));
 }
 
 // (exp(2 x) - 1) / (exp(2 x) + 1) of the magnitude, with the sign of x: odd, and as exact near zero as anywhere.
 template <class V>
-LSH_INLINE V tanh_float(V x) {
-  typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
-  const V magnitude = (V)((Bits)x & 0x7fffffffu);
-  const ExpParts<V> e = exp_parts<V>(smaller(V{} + 40.0f, magnitude + magnitude));
+LSH_INLINE V tanh_float(const V& x) {
+  const V half = magnitude(x);
+  const ExpParts<V> e = exp_parts<V>(smaller(V{} + 40.0f, half + half));
   const V above = e.q * e.power + (e.power - 1.0f);  // exp(2 |x|) - 1
-  return (V)((Bits)(above / (above + 2.0f)) | ((Bits)x & 0x80000000u));
+  return with_sign_of(x, above / (above + 2.0f));
 }
 
 #define LSH_FLOAT_VECTOR(N)                                                            \
@@ -91,6 +124,24 @@ LSH_DOUBLE_VECTOR(2)
 LSH_DOUBLE_VECTOR(4)
 LSH_DOUBLE_VECTOR(8)
 #undef LSH_DOUBLE_VECTOR
+
+template <class V, int K>
+LSH_INLINE Several<V, K> sigmoid(const Several<V, K>& x) {
+  if constexpr (sizeof(x.part[0][0]) == sizeof(float)) {
+    return sigmoid_float(x);
+  } else {
+    return Several<V, K>::of([&](int k) { return sigmoid(x.part[k]); });
+  }
+}
+
+template <class V, int K>
+LSH_INLINE Several<V, K> tanh(const Several<V, K>& x) {
+  if constexpr (sizeof(x.part[0][0]) == sizeof(float)) {
+    return tanh_float(x);
+  } else {
+    return Several<V, K>::of([&](int k) { return tanh(x.part[k]); });
+  }
+}
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

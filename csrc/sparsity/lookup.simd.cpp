@@ -85,32 +85,26 @@ LSH_INLINE void add_products(const Window<T, Parts>& x, const uint32_t* words, i
 }
 
 #if defined(__AVX2__)
-// The window's columns, in two registers, of which the last lane is zero. Four would take fewer places, and twice as
-// long for each.
-template <int Parts>
-struct Window<float, Parts> {
-  __m256 part[2];
+// The window's columns, in a register of which the last lane is zero. More of them would take fewer places, and a
+// choice and a permutation, which are two and a half cycles, for each.
+template <>
+struct Window<float, 1> {
+  __m256 part;
 
-  static constexpr int64_t kColumns = 15, kStep = 1;
+  static constexpr int64_t kColumns = 7, kStep = 1;
   static constexpr uint32_t kNothing = kColumns;
-  explicit Window(const float* x) {
-    part[0] = _mm256_loadu_ps(x);
-    part[1] = _mm256_blend_ps(_mm256_loadu_ps(x + 8), _mm256_setzero_ps(), 0x80);
-  }
+  explicit Window(const float* x) : part(_mm256_blend_ps(_mm256_setzero_ps(), _mm256_loadu_ps(x), 0x7f)) {}
 };
 
 LSH_INLINE __m256i read_words(const uint32_t* words, float) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
 }
 
-template <int Parts>
-LSH_INLINE void add_products(const Window<float, Parts>& x, __m256i words, int b, Vector<float, 8> values,
+LSH_INLINE void add_products(const Window<float, 1>& x, __m256i words, int b, Vector<float, 8> values,
                              Vector<float, 8>& sum) {
-  const Vector<uint32_t, 8> bytes = (Vector<uint32_t, 8>)words;
-  const __m256i place = (__m256i)(bytes >> uint32_t(8 * b));     // a permutation reads three bits,
-  const __m256 upper = (__m256)(bytes << uint32_t(28 - 8 * b));  // a choice the sign, here the fourth
-  const __m256 low = _mm256_permutevar8x32_ps(x.part[0], place), high = _mm256_permutevar8x32_ps(x.part[1], place);
-  sum = (Vector<float, 8>)_mm256_fmadd_ps((__m256)values, _mm256_blendv_ps(low, high, upper), (__m256)sum);
+  const __m256i place = (__m256i)((Vector<uint32_t, 8>)words >> uint32_t(8 * b));  // a permutation reads three bits
+  const __m256 found = _mm256_permutevar8x32_ps(x.part, place);
+  sum = (Vector<float, 8>)_mm256_fmadd_ps((__m256)values, found, (__m256)sum);
 }
 #endif
 #endif
@@ -118,37 +112,38 @@ LSH_INLINE void add_products(const Window<float, Parts>& x, __m256i words, int b
 // ---------------------------------------------------------------------------------------------------------- packing
 
 template <class T, int Parts>
-static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
+static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range lists) {
   using Columns = Window<T, Parts>;
   constexpr int W = kWidth<T>;
   constexpr int32_t kNone = INT32_MAX;
   const PatternView& p = matrix.pattern;
   const LookupPlan& plan = out.plan;
-  const int64_t rows = plan.gates * W;
-  for (int64_t s = slices.begin; s < slices.end; ++s) {
-    const int64_t first = s * W, units = plan.units_in(s);
+  const int64_t gates = plan.sharing(), rows = gates * W;
+  for (int64_t l = lists.begin; l < lists.end; ++l) {
+    const int64_t slice = l / plan.lists(), first = slice * W, units = plan.units_in(slice);
+    const int64_t first_gate = l % plan.lists() * gates;
     int32_t left[kMostRows];                // non-zeros still to be taken
     alignas(64) int32_t column[kMostRows];  // of the next one
     const int32_t* columns[kMostRows];
     const T* values[kMostRows];
     for (int64_t i = 0; i < rows; ++i) {
       const bool exists = i % W < units;
-      const int64_t row = exists ? i / W * plan.units + first + i % W : 0;
+      const int64_t row = exists ? (first_gate + i / W) * plan.units + first + i % W : 0;
       const int32_t begin = p.row_offsets[row];
       left[i] = exists ? p.row_offsets[row + 1] - begin : 0;
       columns[i] = p.column_of + begin;
       values[i] = matrix.packed ? matrix.weight + begin : matrix.weight + row * p.columns;
       column[i] = left[i] > 0 ? columns[i][0] : kNone;
     }
-    out.starts[s] = s * plan.groups();
-    T* value = out.values + out.starts[s] * rows;
-    uint32_t* word = out.indices + out.starts[s] / plan.together() * W;
-    int32_t* bases = out.bases + out.starts[s];
+    out.starts[l] = l * plan.groups();
+    T* value = out.values + out.starts[l] * rows;
+    uint32_t* word = out.indices + out.starts[l] / plan.together() * W;
+    int32_t* bases = out.bases + out.starts[l];
     int32_t count = 0;
     for (;; ++count, value += rows) {
       int32_t nearest = kNone;
       for (int64_t i = 0; i < rows; ++i) nearest = column[i] < nearest ? column[i] : nearest;
-      const int64_t byte = count % plan.together() * plan.gates;
+      const int64_t byte = count % plan.together() * gates;
       if (nearest == kNone) {
         if (byte == 0) break;
         nearest = 0;  // a group of nothing fills up the word
@@ -174,96 +169,124 @@ static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& o
         word[i % W] |= place << 8 * (byte + i / W);
       }
     }
-    out.counts[s] = count;
+    out.counts[l] = count;
   }
-}
-
-template <class T>
-void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
-  if (out.ready) return;
-  out.plan.wide ? pack_windows<T, 4>(matrix, out, slices) : pack_windows<T, 2>(matrix, out, slices);
 }
 
 // --------------------------------------------------------------------------------------------------------- products
 
-// G gates of a slice, `Items` vectors. The groups of a word have sums of their own, enough under way to hide an FMA.
+// Where a list's sums of one item stand from those of the next.
+template <class T>
+static int64_t item_stride(const LookupPlan& plan) {
+  return plan.gates * kWidth<T>;
+}
+
+// A list of G gates, `Items` vectors. The groups of a word have sums of their own, enough under way to hide an FMA.
 template <class T, int G, int Items, int Parts>
-static void multiply_items(const LookupMatrix<T>& matrix, int64_t slice, const T* x, T* sums) {
+static void multiply_items(const LookupMatrix<T>& matrix, int64_t list, const T* x, T* sums) {
   constexpr int W = kWidth<T>, U = 4 / G;
+  constexpr int kLine = 64 / int(sizeof(T));
   const LookupPlan& plan = matrix.plan;
-  const int64_t stride = plan.stored_columns(), count = matrix.counts[slice], start = matrix.starts[slice];
+  const int64_t stride = plan.stored_columns(), count = matrix.counts[list], start = matrix.starts[list];
   const T* value = matrix.values + start * G * W;
   const uint32_t* words = matrix.indices + start / U * W;
   const int32_t* bases = matrix.bases + start;
-  for (int64_t i = 0; i < Items * G * W; ++i) sums[i] = 0;
+  Vector<T, W> total[Items][G] = {};
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t end = begin + kBlock < count ? begin + kBlock : count;
     Vector<T, W> sum[U][Items][G] = {};
     for (int64_t k = begin; k < end; k += U) {
       const auto word = read_words(words + k / U * W, T());
       __builtin_prefetch(reinterpret_cast<const char*>(words + k / U * W) + kAhead / 4);
-      for (int u = 0; u < U; ++u) {
+      LSH_UNROLL for (int i = 0; i < U * G * W; i += kLine) {
+        __builtin_prefetch(reinterpret_cast<const char*>(value + k * G * W + i) + kAhead);
+      }
+      LSH_UNROLL for (int u = 0; u < U; ++u) {
         const T* values = value + (k + u) * G * W;
-        for (int i = 0; i < G * W; i += 64 / int(sizeof(T))) {  // a line at a time
-          __builtin_prefetch(reinterpret_cast<const char*>(values + i) + kAhead);
-        }
-        for (int item = 0; item < Items; ++item) {
+        LSH_UNROLL for (int item = 0; item < Items; ++item) {
           const Window<T, Parts> window(x + item * stride + bases[k + u]);
-          for (int g = 0; g < G; ++g) {
+          LSH_UNROLL for (int g = 0; g < G; ++g) {
             add_products(window, word, u * G + g, load<T, W>(values + g * W), sum[u][item][g]);
           }
         }
       }
     }
-    for (int item = 0; item < Items; ++item) {
-      for (int g = 0; g < G; ++g) {
-        for (int u = 1; u < U; ++u) sum[0][item][g] += sum[u][item][g];
-        T* to = sums + (item * G + g) * W;
-        store<T, W>(to, load<T, W>(to) + sum[0][item][g]);
+    LSH_UNROLL for (int item = 0; item < Items; ++item) {
+      LSH_UNROLL for (int g = 0; g < G; ++g) {
+        LSH_UNROLL for (int u = 1; u < U; ++u) sum[0][item][g] += sum[u][item][g];
+        total[item][g] += sum[0][item][g];
       }
     }
+  }
+  LSH_UNROLL for (int item = 0; item < Items; ++item) {
+    LSH_UNROLL for (int g = 0; g < G; ++g) store<T, W>(sums + item * item_stride<T>(plan) + g * W, total[item][g]);
   }
 }
 
 template <class T, int G, int Parts>
-static void multiply_gates(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
+static void multiply_list(const LookupMatrix<T>& matrix, int64_t list, const T* x, int64_t items, T* sums) {
   constexpr int64_t kAtOnce = kVectorBytes == 64 ? 4 : 2;
   for (; items > 0; items -= kAtOnce) {
     switch (items < kAtOnce ? items : kAtOnce) {
       case 1:
-        return multiply_items<T, G, 1, Parts>(matrix, slice, x, sums);
+        return multiply_items<T, G, 1, Parts>(matrix, list, x, sums);
       case 2:
-        multiply_items<T, G, 2, Parts>(matrix, slice, x, sums);
+        multiply_items<T, G, 2, Parts>(matrix, list, x, sums);
         break;
       case 3:
-        if constexpr (kAtOnce > 2) multiply_items<T, G, 3, Parts>(matrix, slice, x, sums);
+        if constexpr (kAtOnce > 2) multiply_items<T, G, 3, Parts>(matrix, list, x, sums);
         break;
       default:
-        if constexpr (kAtOnce > 2) multiply_items<T, G, 4, Parts>(matrix, slice, x, sums);
+        if constexpr (kAtOnce > 2) multiply_items<T, G, 4, Parts>(matrix, list, x, sums);
     }
     x += kAtOnce * matrix.plan.stored_columns();
-    sums += kAtOnce * G * kWidth<T>;
+    sums += kAtOnce * item_stride<T>(matrix.plan);
   }
 }
 
 template <class T, int Parts>
 static void multiply_windows(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
-  switch (matrix.plan.gates) {
-    case 1:
-      return multiply_gates<T, 1, Parts>(matrix, slice, x, items, sums);
-    case 2:
-      return multiply_gates<T, 2, Parts>(matrix, slice, x, items, sums);
-    case 3:
-      return multiply_gates<T, 3, Parts>(matrix, slice, x, items, sums);
-    default:
-      return multiply_gates<T, 4, Parts>(matrix, slice, x, items, sums);
+  const LookupPlan& plan = matrix.plan;
+  if constexpr (Parts == 1) {
+    for (int64_t g = 0; g < plan.gates; ++g) {
+      multiply_list<T, 1, Parts>(matrix, slice * plan.gates + g, x, items, sums + g * kWidth<T>);
+    }
+    return;
   }
+  switch (plan.gates) {
+    case 1:
+      return multiply_list<T, 1, Parts>(matrix, slice, x, items, sums);
+    case 2:
+      return multiply_list<T, 2, Parts>(matrix, slice, x, items, sums);
+    case 3:
+      return multiply_list<T, 3, Parts>(matrix, slice, x, items, sums);
+    default:
+      return multiply_list<T, 4, Parts>(matrix, slice, x, items, sums);
+  }
+}
+
+// ------------------------------------------------------------------------------------------- by a window's registers
+
+// Windows of as many registers as lookup_plan says for this level.
+#if defined(__AVX512F__)
+#define LSH_BY_REGISTERS(plan, function, T, ...) \
+  (plan).registers == 4 ? function<T, 4>(__VA_ARGS__) : function<T, 2>(__VA_ARGS__)
+#elif defined(__AVX2__)
+#define LSH_BY_REGISTERS(plan, function, T, ...) function<T, sizeof(T) == 4 ? 1 : 2>(__VA_ARGS__)
+#else
+#define LSH_BY_REGISTERS(plan, function, T, ...) function<T, 2>(__VA_ARGS__)
+#endif
+
+template <class T>
+void pack_slices(const SparseMatrix<T>& matrix, const LookupMatrix<T>& out, Range slices) {
+  if (out.ready) return;
+  const Range lists{slices.begin * out.plan.lists(), slices.end * out.plan.lists()};
+  LSH_BY_REGISTERS(out.plan, pack_windows, T, matrix, out, lists);
 }
 
 template <class T>
 void multiply_slice(const LookupMatrix<T>& matrix, int64_t slice, const T* x, int64_t items, T* sums) {
-  const auto multiply = matrix.plan.wide ? &multiply_windows<T, 4> : &multiply_windows<T, 2>;
-  multiply(matrix, slice, x, items, sums);
+  LSH_BY_REGISTERS(matrix.plan, multiply_windows, T, matrix, slice, x, items, sums);
 }
 
 #define LSH_INSTANTIATE(T)                                                             \

@@ -41,22 +41,22 @@ Tensor bytes_for(const SparseMatrix<T>& from, Matrix& matrix, int64_t room, Pack
   return bytes;
 }
 
-// Look-up groups take as much room as a slice might need; kept for many calls, they stand close together.
+// Look-up groups take as much room as a list might need; kept for many calls, they stand close together.
 template <class T>
 Tensor packed_lookup(const SparseMatrix<T>& weight, int64_t gates, const Tensor& like, Workspace& workspace) {
   const LookupMatrix<T> loose = prepare_lookup(weight, gates, workspace);
   run_team(workers_for(weight),
            [&](const Worker& worker) { kernels(T()).lookup(weight, loose, share(worker, loose.plan.slices())); });
   LookupMatrix<T> tight{loose.plan};
-  const int64_t slices = loose.plan.slices(), places = gates * loose.plan.width;
+  const int64_t lists = loose.plan.slices() * loose.plan.lists(), places = loose.plan.sharing() * loose.plan.width;
   const int64_t together = loose.plan.together(), words = loose.plan.width;
   int64_t groups = 0;
-  for (int64_t s = 0; s < slices; ++s) groups += loose.counts[s];
+  for (int64_t l = 0; l < lists; ++l) groups += loose.counts[l];
   Tensor bytes = bytes_for(weight, tight, groups, kLookupKind, like);
   groups = 0;
-  for (int64_t s = 0; s < slices; ++s) {
-    const int64_t from = loose.starts[s], count = tight.counts[s] = loose.counts[s];
-    tight.starts[s] = groups;
+  for (int64_t l = 0; l < lists; ++l) {
+    const int64_t from = loose.starts[l], count = tight.counts[l] = loose.counts[l];
+    tight.starts[l] = groups;
     std::copy_n(loose.bases + from, count, tight.bases + groups);
     std::copy_n(loose.values + from * places, count * places, tight.values + groups * places);
     std::copy_n(loose.indices + from / together * words, count / together * words,

@@ -40,10 +40,11 @@ class Pieces {
 template <class T>
 uintptr_t lay_out(LookupMatrix<T>& matrix, int64_t groups, uintptr_t begin) {
   Pieces pieces(begin);
-  matrix.starts = pieces.take<int64_t>(matrix.plan.slices());
-  matrix.counts = pieces.take<int32_t>(matrix.plan.slices());
+  const int64_t lists = matrix.plan.slices() * matrix.plan.lists();
+  matrix.starts = pieces.take<int64_t>(lists);
+  matrix.counts = pieces.take<int32_t>(lists);
   matrix.bases = pieces.take<int32_t>(groups);
-  matrix.values = pieces.take<T>(groups * matrix.plan.gates * matrix.plan.width);
+  matrix.values = pieces.take<T>(groups * matrix.plan.sharing() * matrix.plan.width);
   matrix.indices = pieces.take<uint32_t>(groups / matrix.plan.together() * matrix.plan.width);
   return pieces.end();
 }

@@ -46,18 +46,16 @@ int64_t lay_out_packed(Matrix& matrix, int64_t room, const char* bytes) {
 }
 
 template <class T>
-LookupMatrix<T> read_lookup(const SparseMatrix<T>& from, int64_t gates) {
+LookupMatrix<T> read_lookup(const SparseMatrix<T>& from, const LookupPlan& plan) {
   int64_t groups = 0;
-  auto matrix = open_packed<T, LookupMatrix<T>>(from, kLookupKind, gates, groups);
-  const LookupPlan& plan = matrix.plan;
-  check_packed(plan.width == simd_vector_bytes() / int64_t(sizeof(T)) && groups >= 0 && groups < from.byte_count &&
-                   groups % plan.together() == 0,
-               from.name);
+  auto matrix = open_packed<T, LookupMatrix<T>>(from, kLookupKind, plan.gates, groups);
+  check_meant(std::memcmp(&matrix.plan, &plan, sizeof(plan)) == 0, from.name);
+  check_packed(groups >= 0 && groups < from.byte_count && groups % plan.together() == 0, from.name);
   check_packed(lay_out_packed(matrix, groups, from.bytes) <= from.byte_count, from.name);
   bool good = true;
-  for (int64_t s = 0; s < plan.slices(); ++s) {
-    good &= matrix.starts[s] >= 0 && matrix.counts[s] >= 0 && matrix.starts[s] <= groups - matrix.counts[s];
-    good &= matrix.starts[s] % plan.together() == 0 && matrix.counts[s] % plan.together() == 0;
+  for (int64_t l = 0; l < plan.slices() * plan.lists(); ++l) {
+    good &= matrix.starts[l] >= 0 && matrix.counts[l] >= 0 && matrix.starts[l] <= groups - matrix.counts[l];
+    good &= matrix.starts[l] % plan.together() == 0 && matrix.counts[l] % plan.together() == 0;
   }
   const int32_t most = int32_t(plan.groups());
   for (int64_t g = 0; g < groups; ++g) good &= matrix.bases[g] >= 0 && matrix.bases[g] < most;
