@@ -121,84 +121,80 @@ struct Forward {
     }
   }
 
-  // Where the numbers of a few lanes of a chunk stand: those of its i-th unit at i strides from each.
-  struct Places {
-    const T *sums, *bias, *input, *state;
-    T *next, *operand, *activation;
-    int64_t sum_stride, sum_gate;      // gate g at g * sum_gate
-    int64_t bias_stride, bias_gate;    // likewise
-    int64_t input_stride, input_gate;  // likewise
-    int64_t lanes, channel;            // of a state's or an activation's units, and from one to the next
-    int64_t operand_stride;
+  // A few lanes of a chunk: where those of its i-th unit stand, of channel c, which is a gate, a state or an
+  // activation.
+  template <class Number>
+  struct Lanes {
+    Number* first;
+    int64_t unit, channel;
+
+    Number* operator()(int64_t c, int64_t i) const { return first + c * channel + i * unit; }
+  };
+
+  struct Chunk {
+    Lanes<const T> sums, bias, input, state;
+    Lanes<T> next, operand, activation;
   };
 
   // The cell's maps for N lanes of K units from the chunk's i-th on, side by side.
   template <int N, int K, bool kKeep>
-  LSH_INLINE void map_units(const Places& at, int64_t i) {
+  LSH_INLINE void map_units(const Chunk& chunk, int64_t i) {
     using Units = Several<Vector<T, N>, K>;
     Units recurrent[G], input[G], before[S], active[A], after[S];
     LSH_UNROLL for (int k = 0; k < K; ++k) {
       LSH_UNROLL for (int g = 0; g < G; ++g) {
-        const T bias = at.bias[g * at.bias_gate + (i + k) * at.bias_stride];
-        recurrent[g].part[k] = load<T, N>(at.sums + g * at.sum_gate + (i + k) * at.sum_stride) + bias;
-        input[g].part[k] = load<T, N>(at.input + g * at.input_gate + (i + k) * at.input_stride);
+        recurrent[g].part[k] = load<T, N>(chunk.sums(g, i + k)) + *chunk.bias(g, i + k);
+        input[g].part[k] = load<T, N>(chunk.input(g, i + k));
       }
-      LSH_UNROLL for (int s = 0; s < S; ++s) {
-        before[s].part[k] = load<T, N>(at.state + s * at.channel + (i + k) * at.lanes);
-      }
+      LSH_UNROLL for (int s = 0; s < S; ++s) before[s].part[k] = load<T, N>(chunk.state(s, i + k));
     }
     Cell::forward(recurrent, input, before, active, after);
     LSH_UNROLL for (int k = 0; k < K; ++k) {
-      LSH_UNROLL for (int a = 0; a < A && kKeep; ++a) {
-        store<T, N>(at.activation + a * at.channel + (i + k) * at.lanes, active[a].part[k]);
-      }
-      LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) {
-        store<T, N>(at.next + s * at.channel + (i + k) * at.lanes, after[s].part[k]);
-      }
-      store<T, N>(at.operand + (i + k) * at.operand_stride, after[0].part[k]);
+      LSH_UNROLL for (int a = 0; a < A && kKeep; ++a) store<T, N>(chunk.activation(a, i + k), active[a].part[k]);
+      LSH_UNROLL for (int s = Cell::kProjects; s < S; ++s) store<T, N>(chunk.next(s, i + k), after[s].part[k]);
+      store<T, N>(chunk.operand(0, i + k), after[0].part[k]);
     }
   }
 
   template <int N, bool kKeep>
-  static void map_chunk(const Places& at, int64_t count) {
-    const Places here = at;  // not reached by any store
+  static void map_chunk(const Chunk& chunk, int64_t count) {
+    const Chunk here = chunk;  // no store reaches it
     int64_t i = 0;
     for (; i + kAbreast<T> <= count; i += kAbreast<T>) map_units<N, kAbreast<T>, kKeep>(here, i);
     for (; i < count; ++i) map_units<N, 1, kKeep>(here, i);
   }
 
-  // What was just mapped, where some items rest, states are held back, or an operand is scaled.
+  // What was just mapped, where some items rest, states are held back, or an operand is scaled; by lanes from `lane` on
+  // of the units from `first` on.
   template <int N>
-  static void bend_chunk(const ForwardPass<T>& pass, int64_t step, const Places& at, int64_t first, int64_t count,
-                         int64_t lane) {
+  static void bend_chunk(const ForwardPass<T>& pass, int64_t step, const Chunk& chunk, int64_t lane, int64_t first,
+                         int64_t count) {
+    using V = Vector<T, N>;
     const Layer<T>& layer = pass.layer;
-    const int64_t t = step / layer.depth, d = step % layer.depth, H = layer.hidden, P = layer.lanes;
-    const int64_t moving = layer.moving(t);
+    const int64_t t = step / layer.depth, H = layer.hidden, P = layer.lanes, moving = layer.moving(t);
+    const bool mixes = layer.hold && step % layer.depth == layer.depth - 1;
     const T* start = pass.states_at(t * layer.depth, S);
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t u = first + i;
-      for (int a = 0; a < A && at.activation && layer.batch_sizes; ++a) {
-        T* active = at.activation + a * at.channel + i * P;
-        Vector<T, N> here = load<T, N>(active);
-        keep_from<T, N>(here, Vector<T, N>{}, lane, moving);
-        store<T, N>(active, here);
+      for (int a = 0; a < A && pass.keeps_trajectory() && layer.batch_sizes; ++a) {
+        V active = load<T, N>(chunk.activation(a, i));
+        keep_from<T, N>(active, V{}, lane, moving);
+        store<T, N>(chunk.activation(a, i), active);
       }
-      // where the cell projects, the operand is nobody's state
-      Vector<T, N> operand = load<T, N>(at.operand + i * at.operand_stride);
       for (int s = Cell::kProjects; s < S; ++s) {
-        T* state = at.next + s * at.channel + i * P;
-        Vector<T, N> here = load<T, N>(state);
-        if (layer.hold && d == layer.depth - 1) {
-          const int64_t at_state = (s * H + u) * P + lane;
-          const Vector<T, N> hold = load<T, N>(layer.hold_lanes + at_state);
-          here = hold * load<T, N>(start + at_state) + (1 - hold) * here;
+        V after = load<T, N>(chunk.next(s, i));
+        if (mixes) {
+          const int64_t at_state = (s * H + first + i) * P + lane;
+          const V hold = load<T, N>(layer.hold_lanes + at_state);
+          after = hold * load<T, N>(start + at_state) + (1 - hold) * after;
         }
-        if (layer.batch_sizes) keep_from<T, N>(here, load<T, N>(at.state + s * at.channel + i * P), lane, moving);
-        store<T, N>(state, here);
-        if (s == 0) operand = here;
+        if (layer.batch_sizes) keep_from<T, N>(after, load<T, N>(chunk.state(s, i)), lane, moving);
+        store<T, N>(chunk.next(s, i), after);
       }
-      if (!Cell::kProjects && layer.state_scale) operand *= load<T, N>(layer.scale_lanes + u * P + lane);
-      store<T, N>(at.operand + i * at.operand_stride, operand);
+      if constexpr (!Cell::kProjects) {
+        V operand = load<T, N>(chunk.next(0, i));
+        if (layer.state_scale) operand *= load<T, N>(layer.scale_lanes + (first + i) * P + lane);
+        store<T, N>(chunk.operand(0, i), operand);
+      }
     }
   }
 
@@ -225,25 +221,17 @@ struct Forward {
       for_lanes<T>(done - slab.first, [&]<int N>(int64_t at) {
         const int64_t lane = slab.first + at, here = first * P + lane;
         const LanePlace sum = sums.place(slab, at), to = lane_place<T>(lane, P, H);
-        const Places places{sums.numbers + sum.offset,
-                            bias ? bias + first : kNothing,
-                            projected ? projected + here : kNothing,
-                            state + here,
-                            next + here,
-                            next_operand + to.offset + first * to.stride,
-                            activation ? activation + here : nullptr,
-                            sum.stride,
-                            count * sum.stride,
-                            bias ? 1 : 0,
-                            bias ? H : 0,
-                            projected ? P : 0,
-                            projected ? H * P : 0,
-                            P,
-                            H * P,
-                            to.stride};
-        activation ? map_chunk<N, true>(places, count) : map_chunk<N, false>(places, count);
+        const Lanes<const T> nothing{kNothing, 0, 0};
+        const Chunk lanes{{sums.numbers + sum.offset, sum.stride, count * sum.stride},
+                          bias ? Lanes<const T>{bias + first, 1, H} : nothing,
+                          projected ? Lanes<const T>{projected + here, P, H * P} : nothing,
+                          {state + here, P, H * P},
+                          {next + here, P, H * P},
+                          {next_operand + to.offset + first * to.stride, to.stride, 0},
+                          {activation ? activation + here : nullptr, P, H * P}};
+        activation ? map_chunk<N, true>(lanes, count) : map_chunk<N, false>(lanes, count);
         if (layer.hold || layer.batch_sizes || layer.state_scale) {
-          bend_chunk<N>(pass, step, places, first, count, lane);
+          bend_chunk<N>(pass, step, lanes, lane, first, count);
         }
       });
     });
