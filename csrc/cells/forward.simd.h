@@ -51,9 +51,10 @@ struct Forward {
       }
     }
     prepare_tiles(layer.tiling, layer.input_size, pass.input, pass.input_tiles, worker);
-    for (int64_t row = 0; row < layer.tiling.steps_per_tile * G * H && B < P; ++row) {  // lanes without an item
-      const bool own = row % H >= units.begin && row % H < units.end;
-      for (int64_t lane = B; lane < P && own; ++lane) pass.projected_tile[row * P + lane] = 0;
+    for (int64_t gate = 0; gate < layer.tiling.steps_per_tile * G; ++gate) {  // lanes without an item
+      for (int64_t u = units.begin; u < units.end; ++u) {
+        for (int64_t lane = B; lane < P; ++lane) pass.projected_tile[(gate * H + u) * P + lane] = 0;
+      }
     }
     wait_for_team(worker);
 
@@ -121,8 +122,7 @@ struct Forward {
     }
   }
 
-  // A few lanes of a chunk: where those of its i-th unit stand, of channel c, which is a gate, a state or an
-  // activation.
+  // Where a few lanes of a chunk's units stand: of unit i and channel c, which is a gate, a state or an activation.
   template <class Number>
   struct Lanes {
     Number* first;
@@ -131,6 +131,7 @@ struct Forward {
     Number* operator()(int64_t c, int64_t i) const { return first + c * channel + i * unit; }
   };
 
+  // All that the maps of a few lanes of a chunk read and write.
   struct Chunk {
     Lanes<const T> sums, bias, input, state;
     Lanes<T> next, operand, activation;

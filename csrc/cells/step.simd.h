@@ -27,12 +27,6 @@ LSH_INLINE void for_lanes(int64_t lanes, const Body& body) {
   }
 }
 
-// N numbers from lane `lane` on, of which those at or beyond `batch` do not exist and read as zero.
-template <class T, int N>
-LSH_INLINE Vector<T, N> load_lanes(const T* p, int64_t lane, int64_t batch) {
-  return lane + N <= batch ? load<T, N>(p + lane) : load_first<T, N>(p + lane, int(batch - lane));
-}
-
 // (H, P) lanes to (B, H) row-major for the units [begin, end), four by four.
 template <class T>
 static void lanes_to_rows(const T* in, int64_t batch, int64_t hidden, int64_t lanes, T* rows, Range units) {

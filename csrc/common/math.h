@@ -30,7 +30,7 @@ LSH_INLINE double tanh(double x) { return ::tanh(x); }
 namespace lsh {
 namespace LSH_LEVEL {
 
-// Maps of the bits of vectors of float.
+// |x|, and |x| with the sign of another number, by the bits of vectors of float.
 template <class V>
 LSH_INLINE V magnitude(V x) {
   typedef unsigned Bits __attribute__((vector_size(sizeof(V))));
@@ -97,8 +97,8 @@ LSH_INLINE V sigmoid_float(const V& x) {
 // (exp(2 x) - 1) / (exp(2 x) + 1) of the magnitude, with the sign of x: odd, and as exact near zero as anywhere.
 template <class V>
 LSH_INLINE V tanh_float(const V& x) {
-  const V half = magnitude(x);
-  const ExpParts<V> e = exp_parts<V>(smaller(V{} + 40.0f, half + half));
+  const V absolute = magnitude(x);
+  const ExpParts<V> e = exp_parts<V>(smaller(V{} + 40.0f, absolute + absolute));
   const V above = e.q * e.power + (e.power - 1.0f);  // exp(2 |x|) - 1
   return with_sign_of(x, above / (above + 2.0f));
 }
@@ -125,23 +125,18 @@ LSH_DOUBLE_VECTOR(4)
 LSH_DOUBLE_VECTOR(8)
 #undef LSH_DOUBLE_VECTOR
 
-template <class V, int K>
-LSH_INLINE Several<V, K> sigmoid(const Several<V, K>& x) {
-  if constexpr (sizeof(x.part[0][0]) == sizeof(float)) {
-    return sigmoid_float(x);
-  } else {
-    return Several<V, K>::of([&](int k) { return sigmoid(x.part[k]); });
+#define LSH_SEVERAL_VECTORS(map)                                       \
+  template <class V, int K>                                            \
+  LSH_INLINE Several<V, K> map(const Several<V, K>& x) {               \
+    if constexpr (sizeof(x.part[0][0]) == sizeof(float)) {             \
+      return map##_float(x);                                           \
+    } else {                                                           \
+      return Several<V, K>::of([&](int k) { return map(x.part[k]); }); \
+    }                                                                  \
   }
-}
-
-template <class V, int K>
-LSH_INLINE Several<V, K> tanh(const Several<V, K>& x) {
-  if constexpr (sizeof(x.part[0][0]) == sizeof(float)) {
-    return tanh_float(x);
-  } else {
-    return Several<V, K>::of([&](int k) { return tanh(x.part[k]); });
-  }
-}
+LSH_SEVERAL_VECTORS(sigmoid)
+LSH_SEVERAL_VECTORS(tanh)
+#undef LSH_SEVERAL_VECTORS
 
 }  // namespace LSH_LEVEL
 }  // namespace lsh

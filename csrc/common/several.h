@@ -1,5 +1,5 @@
 // A few vectors side by side, for maps that are one long chain of operations: each operation is done for all of them
-// before the next one, so that none waits for the one before it. A processor finds that out by itself only as far as it
+// before the next one, so that chains run beside each other. A processor arranges that by itself only as far as it
 // looks ahead, which for a cell's maps is hardly one vector.
 #pragma once
 
@@ -31,7 +31,7 @@ struct Several {
   }
 };
 
-// Of a vector.
+// What a vector holds.
 template <class V>
 using Number = std::decay_t<decltype(V{}[0])>;
 

@@ -175,7 +175,7 @@ static void pack_windows(const SparseMatrix<T>& matrix, const LookupMatrix<T>& o
 
 // --------------------------------------------------------------------------------------------------------- products
 
-// Where a list's sums of one item stand from those of the next.
+// How far a list's sums of one item stand from those of the next.
 template <class T>
 static int64_t item_stride(const LookupPlan& plan) {
   return plan.gates * kWidth<T>;
@@ -251,17 +251,17 @@ static void multiply_windows(const LookupMatrix<T>& matrix, int64_t slice, const
     for (int64_t g = 0; g < plan.gates; ++g) {
       multiply_list<T, 1, Parts>(matrix, slice * plan.gates + g, x, items, sums + g * kWidth<T>);
     }
-    return;
-  }
-  switch (plan.gates) {
-    case 1:
-      return multiply_list<T, 1, Parts>(matrix, slice, x, items, sums);
-    case 2:
-      return multiply_list<T, 2, Parts>(matrix, slice, x, items, sums);
-    case 3:
-      return multiply_list<T, 3, Parts>(matrix, slice, x, items, sums);
-    default:
-      return multiply_list<T, 4, Parts>(matrix, slice, x, items, sums);
+  } else {
+    switch (plan.gates) {
+      case 1:
+        return multiply_list<T, 1, Parts>(matrix, slice, x, items, sums);
+      case 2:
+        return multiply_list<T, 2, Parts>(matrix, slice, x, items, sums);
+      case 3:
+        return multiply_list<T, 3, Parts>(matrix, slice, x, items, sums);
+      default:
+        return multiply_list<T, 4, Parts>(matrix, slice, x, items, sums);
+    }
   }
 }
 

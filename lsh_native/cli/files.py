@@ -1,4 +1,4 @@
-"""How files of a folder are called by which a search or a training goes on."""
+"""Names of the files by which a search or a training goes on."""
 
 __all__ = ["CONFIGURATION", "OPTIONS", "STORE"]
 
